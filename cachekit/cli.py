@@ -1,0 +1,301 @@
+"""The ``cachekit`` command: arguments and printing only.
+
+Exit codes: 0 done; 1 not found, or failed; 2 wrong usage; 130 interrupted.
+With ``--json``, standard output holds one JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cachekit import __version__, inspection
+from cachekit.errors import CacheKitError
+from cachekit.memoization import default_location
+from cachekit.pipelines import PIPELINES
+from cachekit.stores import LocalStore, Store, open_store
+
+
+class _Group(click.Group):
+    """Commands whose errors are one line on standard error and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (CacheKitError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+class _Pipelines(click.Group):
+    """The bundled pipelines, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(PIPELINES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in PIPELINES:
+            return None
+        module = import_module(f"cachekit.pipelines.{name}.__main__")
+        command: click.Command = module.main
+        return command
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Pipelines"):
+            formatter.write_dl(sorted(PIPELINES.items()))
+
+
+def _store_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--store",
+        "location",
+        type=click.Path(path_type=Path),
+        help="The store; else $CACHEKIT_DIR, else the system's folder for caches.",
+    )(command)
+
+
+def _json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cachekit")
+def main() -> None:
+    """Look into a cache, and run cached analyses.
+
+    Exit codes: 0 done, 1 not found or failed, 2 wrong usage.
+    """
+
+
+@main.command()
+@click.argument("function", required=False)
+@_store_option
+@_json_option
+def ls(function: str | None, location: Path | None, as_json: bool) -> None:
+    """List the functions with stored calls, or the calls of one FUNCTION."""
+    store = _existing_store(location)
+    if function is None:
+        reports = inspection.functions(store)
+        if as_json:
+            _print_json([asdict(report) for report in reports])
+        elif not reports:
+            _print_empty(store)
+        else:
+            _print_functions(store, reports)
+        return
+    chosen = inspection.select(store, [function])
+    if as_json:
+        _print_json([_entry_facts(store, entry) for entry in chosen])
+    else:
+        _print_entries(chosen)
+
+
+@main.command()
+@click.argument("entry")
+@_store_option
+@_json_option
+def info(entry: str, location: Path | None, as_json: bool) -> None:
+    """Show what is known of one ENTRY, named by the first digits of its key."""
+    store = _existing_store(location)
+    found = inspection.find(store, entry)
+    if as_json:
+        _print_json(_entry_facts(store, found))
+    else:
+        _print_entry(store, found)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_store_option
+@_json_option
+def rm(names: tuple[str, ...], location: Path | None, as_json: bool) -> None:
+    """Remove stored calls: of a function, or single entries by their key."""
+    store = _existing_store(location)
+    chosen = inspection.select(store, names)
+    freed = inspection.remove(store, chosen)
+    if as_json:
+        _print_json({"removed": len(chosen), "bytes": freed})
+    else:
+        click.echo(f"Removed {_count(len(chosen), 'entry')}, {_size(freed)}.")
+
+
+@main.group(cls=_Pipelines)
+def run() -> None:
+    """Run a bundled pipeline; its calls are cached."""
+
+
+# --- finding the store ---
+
+
+def _existing_store(location: Path | None) -> Store:
+    store = open_store(location or default_location())
+    if isinstance(store, LocalStore) and not store.root.is_dir():
+        raise click.ClickException(
+            f"there is no store at {store.location}. One is made when a cached "
+            f"function is first called; name another with --store or $CACHEKIT_DIR."
+        )
+    return store
+
+
+# --- printing ---
+
+
+def _print_json(facts: object) -> None:
+    click.echo(json.dumps(facts, indent=1))
+
+
+def _print_empty(store: Store) -> None:
+    click.echo(
+        f"Nothing is stored at {store.location} yet.\n"
+        f"Decorate a function with @cachekit.cache and call it, or try: "
+        f"cachekit run topics"
+    )
+
+
+def _print_functions(
+    store: Store, reports: Sequence[inspection.FunctionReport]
+) -> None:
+    rows = [
+        (
+            report.function,
+            f"{report.calls:,}",
+            _size(report.size),
+            _ago(report.last_used),
+            f"{report.hits:,}",
+            _duration(report.seconds_saved),
+        )
+        for report in reports
+    ]
+    _print_table(("function", "calls", "size", "used", "hits", "saved"), rows)
+    calls = sum(report.calls for report in reports)
+    size = sum(report.size for report in reports)
+    saved = sum(report.seconds_saved for report in reports)
+    click.echo(
+        f"{_count(calls, 'call')}, {_size(size)}, {_duration(saved)} saved, "
+        f"in {store.location}"
+    )
+
+
+def _print_entries(chosen: Iterable[inspection.EntryReport]) -> None:
+    rows = [
+        (
+            entry.key.digest[:12],
+            _call_text(entry),
+            _size(entry.size),
+            _ago(entry.last_used),
+            f"{entry.hits:,}",
+            _duration(entry.record.seconds_computing) if entry.record else "?",
+        )
+        for entry in chosen
+    ]
+    _print_table(("entry", "arguments", "size", "used", "hits", "took"), rows)
+
+
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows; names and arguments to the left, numbers to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in header:
+        is_text = column in {"function", "entry", "arguments"}
+        table.add_column(
+            column,
+            justify="left" if is_text else "right",
+            overflow="fold" if column == "function" else "ellipsis",
+            no_wrap=column != "function",
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # Piped, a table keeps its full width: a script or a pager wants whole lines.
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "200"))
+    Console(width=width, highlight=False).print(table)
+
+
+def _print_entry(store: Store, entry: inspection.EntryReport) -> None:
+    record = entry.record
+    lines = [("key", entry.key.digest), ("path", f"{store.location}/{entry.key.path}")]
+    if record is None:
+        lines.append(("record", "missing or damaged"))
+    else:
+        lines[:0] = [("function", record.function)]
+        lines += [
+            (f"  {name}", facts.get("repr", "?"))
+            for name, facts in record.arguments.items()
+        ]
+        lines += [
+            ("computed", f"{record.started} on {record.host}"),
+            ("took", _duration(record.seconds_computing)),
+            ("versions", f"Python {record.python}, cachekit {record.cachekit}"),
+        ]
+    lines += [
+        ("size", _size(entry.size)),
+        ("used", f"{_ago(entry.last_used)}, {_count(entry.hits, 'hit')}"),
+        ("saved", _duration(entry.seconds_saved)),
+    ]
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        click.echo(f"{label:<{width}}  {text}")
+
+
+def _entry_facts(store: Store, entry: inspection.EntryReport) -> dict[str, object]:
+    return {
+        "key": entry.key.digest,
+        "path": f"{store.location}/{entry.key.path}",
+        "size": entry.size,
+        "last_used": entry.last_used,
+        "hits": entry.hits,
+        "seconds_saved": entry.seconds_saved,
+        "record": asdict(entry.record) if entry.record else None,
+    }
+
+
+def _call_text(entry: inspection.EntryReport) -> str:
+    if entry.record is None:
+        return "record missing or damaged"
+    arguments = entry.record.arguments.items()
+    return ", ".join(f"{name}={facts.get('repr', '?')}" for name, facts in arguments)
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _ago(moment: float) -> str:
+    seconds = max(0.0, time.time() - moment)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            if unit == "d" and seconds >= 60 * length:
+                return f"{datetime.fromtimestamp(moment):%Y-%m-%d}"
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now"

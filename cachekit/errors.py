@@ -1,0 +1,101 @@
+"""Every exception and warning of cachekit; this module imports nothing of ours.
+
+::
+
+    CacheKitError                 catch this for anything that cachekit raises
+    ├── UnhashableArgument        a value has no stable digest (also a PicklingError)
+    ├── ContainerError            bytes that are not a whole, undamaged container
+    ├── StoreError                a store cannot be used: foreign, newer, unreachable
+    ├── EntryNotFound             a name given by a person matches no entry, or several
+    ├── MissingExtra              an optional dependency is absent (also an ImportError)
+    └── PipelineError             a bundled pipeline cannot go on: says what and why
+    CacheWarning                  the cache failed; the answer was computed instead
+
+The cache itself fails softly: `ContainerError`, `StoreError` and `OSError` inside a
+cached call become a `CacheWarning`, and the function is run.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+
+class CacheKitError(Exception):
+    """Base of every exception that cachekit raises on purpose."""
+
+
+class UnhashableArgument(CacheKitError, pickle.PicklingError):
+    """A value has no stable digest.
+
+    Also a `pickle.PicklingError`, which is what joblib raises in this place.
+
+    Parameters
+    ----------
+    reason : str
+        What was met, as in ``"a lock"``.
+    culprit : object
+        The object that was met, used to find the path to it.
+    path : str
+        The way to it from the value being hashed, as in ``"[2].lock"``.
+
+    Attributes
+    ----------
+    reason, culprit, path
+        As given; the path grows while the error climbs out of nested values.
+    """
+
+    def __init__(self, reason: str, *, culprit: object = None, path: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.culprit = culprit
+        self.path = path
+
+    def __str__(self) -> str:
+        where = f" at {self.path}" if self.path else ""
+        return (
+            f"no stable digest for {self.reason}{where}: leave the argument out of "
+            f"the key with ignore=[...], or pass what the result depends on instead"
+        )
+
+    def climb(self, parent: object, step: str) -> None:
+        """Put one step before the path, on the way out to `parent`."""
+        self.path = step + self.path
+        self.culprit = parent
+
+
+class ContainerError(CacheKitError, ValueError):
+    """Bytes that should hold a value are damaged, truncated or of another format."""
+
+
+class StoreError(CacheKitError):
+    """A store cannot be used: it is foreign, of a newer format, or unreachable."""
+
+
+class EntryNotFound(CacheKitError, LookupError):
+    """A name typed by a person matches no entry of the store, or more than one."""
+
+
+class MissingExtra(CacheKitError, ImportError):
+    """An optional dependency is not installed.
+
+    Parameters
+    ----------
+    needed_for : str
+        What the user asked for, as in ``"cachekit run topics"``.
+    extra : str
+        The extra of the ``cachekit-lab`` distribution that brings it.
+    """
+
+    def __init__(self, needed_for: str, extra: str) -> None:
+        super().__init__(
+            f"{needed_for} needs packages that are not installed; "
+            f"get them with: python -m pip install 'cachekit-lab[{extra}]'"
+        )
+
+
+class PipelineError(CacheKitError):
+    """A bundled pipeline cannot go on."""
+
+
+class CacheWarning(UserWarning):
+    """The cache could not be read or written; the call was computed instead."""

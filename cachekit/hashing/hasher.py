@@ -1,0 +1,247 @@
+"""Turn any value into a digest: 128 bits of BLAKE3, as 32 hexadecimal digits.
+
+Equal values have equal digests, whatever their identity, insertion order, memory
+layout, process or hash seed. The value is written by the C pickler, without its
+memo, straight into the hash::
+
+    digest(value)
+      └─ atom, or a sequence of atoms ──────► one pickle stream ──► BLAKE3
+      └─ anything else: a *node*
+           reducers.canonical(node) ──► (tag, parts)
+           Hasher writes tag and parts; each child that is a node stands in the
+           stream by its own digest (a Merkle tree), so that a shared child is
+           hashed once and a graph that doubles at each level stays linear.
+
+`cachekit.hashing.reducers` says what the canonical form of each type is.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+from blake3 import blake3
+
+from cachekit.errors import UnhashableArgument
+from cachekit.hashing import reducers
+
+# Takes part in every key. Raise it whenever a digest changes its meaning.
+HASH_VERSION = 1
+
+# 128 bits: no two of 10¹⁵ results share a digest but with probability 10⁻⁹.
+DIGEST_BYTES = 16
+
+# The types that pickle writes by value alone: no memo, no reduction.
+ATOMS = frozenset({type(None), bool, int, float, str, bytes})
+
+# A list or tuple of at most so many atoms is written in place rather than by its
+# digest: for ten numbers that is 20 times faster, and 32 bound what sharing costs.
+SMALL = 32
+
+# Deeper than this, nodes are visited from a list instead of by recursion: the
+# interpreter allows 1,000 frames, and each level takes three.
+RECURSION_LIMIT = 100
+
+
+def digest(value: object) -> str:
+    """Hash a value.
+
+    Parameters
+    ----------
+    value : object
+        Anything that pickle can take apart, and functions, classes, modules.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits, equal for equal values in every process and on
+        every supported Python.
+
+    Raises
+    ------
+    UnhashableArgument
+        If some part of the value has no stable content, such as a lock or an
+        open file. The message says where in the value it is.
+
+    Examples
+    --------
+    >>> digest([1, 2]) == digest([1, 2])
+    True
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    >>> digest(1) == digest(1.0)
+    False
+    """
+    kind = type(value)
+    if kind in ATOMS or ((kind is tuple or kind is list) and _is_plain(value)):  # type: ignore[arg-type]
+        content = blake3()
+        _write_plain(value, content.update)
+        return content.hexdigest(DIGEST_BYTES)
+    return _Nodes().digest(value).hex()
+
+
+class Hasher(pickle.Pickler):
+    """A C pickler that feeds a hash, and puts digests in the place of child nodes.
+
+    Parameters
+    ----------
+    root : list or tuple
+        What `dump` will be called with; its items are written, not its digest.
+    write : callable
+        Takes each piece of the stream.
+    digest_of : callable
+        Gives the digest of a child node, as bytes.
+    """
+
+    def __init__(
+        self,
+        root: Sequence[object],
+        write: Callable[[bytes], object],
+        digest_of: Callable[[object], bytes],
+    ) -> None:
+        super().__init__(_Sink(write), protocol=5)
+        # No memo: equal objects write equal bytes, be they one object or two.
+        self.fast = True
+        self._root: object = root
+        self._digest_of = digest_of
+
+    def persistent_id(self, obj: Any) -> bytes | None:
+        """Return the digest that stands for `obj`, or None to have it written."""
+        kind = type(obj)
+        if kind in ATOMS:
+            return None
+        if obj is self._root:
+            self._root = None  # met again inside, it is a child like any other
+            return None
+        if (kind is tuple or kind is list) and _is_small(obj):
+            return None
+        return self._digest_of(obj)
+
+
+class _Sink:
+    """The file that a pickler wants: something with a `write`."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.write = write
+
+
+class _Nodes:
+    """The digests of the nodes met during one call of `digest`.
+
+    The table is keyed by identity, which is safe since it holds the objects, and
+    is a speed cache only: without it the digests would be the same.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, bytes]] = {}
+        self._active: set[int] = set()
+        self._depth = 0
+        # Only while visiting from a list: children to do first, and the forms of
+        # unfinished nodes, since a reduction may give new objects at every call.
+        self._waiting: list[object] | None = None
+        self._forms: dict[int, reducers.Form] = {}
+
+    def digest(self, node: object) -> bytes:
+        """Return the digest of a node, computing it when it is first met."""
+        known = self._known.get(id(node))
+        if known is not None:
+            return known[1]
+        if type(node) is reducers.Buffer:
+            return self._digest_buffer(node)
+        if id(node) in self._active:
+            raise UnhashableArgument(
+                f"a {type(node).__name__} that contains itself", culprit=node
+            )
+        if self._waiting is not None:
+            self._waiting.append(node)
+            return b""  # a blank: the parent is written again, with this child known
+        if self._depth == RECURSION_LIMIT:
+            return self._digest_deep(node)
+        return self._digest_shallow(node)
+
+    def _digest_shallow(self, node: object) -> bytes:
+        self._active.add(id(node))
+        self._depth += 1
+        result = self._write(node, reducers.canonical(node))
+        self._depth -= 1
+        self._active.remove(id(node))
+        self._known[id(node)] = (node, result)
+        return result
+
+    def _digest_deep(self, top: object) -> bytes:
+        """Digest without recursion: a node is written again once its children are."""
+        stack = [top]
+        while stack:
+            node = stack[-1]
+            if id(node) in self._known:
+                stack.pop()
+                continue
+            self._active.add(id(node))
+            if id(node) not in self._forms:
+                self._forms[id(node)] = reducers.canonical(node)
+            self._waiting = []
+            try:
+                result = self._write(node, self._forms[id(node)])
+                stack.extend(self._waiting)
+                finished = not self._waiting
+            finally:
+                self._waiting = None
+            if finished:
+                self._known[id(node)] = (node, result)
+                self._active.remove(id(node))
+                del self._forms[id(node)]
+        return self._known[id(top)][1]
+
+    def _digest_buffer(self, buffer: reducers.Buffer) -> bytes:
+        content = blake3(b"buffer:")
+        for block in buffer.blocks:
+            content.update(block)
+        result = content.digest(DIGEST_BYTES)
+        if self._waiting is not None:  # its parent may be written twice
+            self._known[id(buffer)] = (buffer, result)
+        return result
+
+    def _write(self, node: object, form: reducers.Form) -> bytes:
+        tag, parts = form
+        content = blake3(tag)
+        try:
+            if _is_plain(parts):
+                _write_plain(parts, content.update)
+            else:
+                Hasher(parts, content.update, self.digest).dump(parts)
+        except UnhashableArgument as error:
+            error.climb(node, reducers.step(node, error.culprit))
+            raise
+        return content.digest(DIGEST_BYTES)
+
+
+def _write_plain(value: object, write: Callable[[bytes], object]) -> None:
+    """Write what `_is_plain`: the same stream as a `Hasher`'s, without asking it."""
+    pickler = pickle.Pickler(_Sink(write), protocol=5)
+    pickler.fast = True
+    pickler.dump(value)
+
+
+def _is_plain(items: Sequence[object]) -> bool:
+    """Tell whether all items are atoms, or small sequences of atoms."""
+    kinds = set(map(type, items))
+    if kinds <= ATOMS:
+        return True
+    if not kinds <= _ATOMS_AND_SEQUENCES:
+        return False
+    nested: list[Any] = [item for item in items if type(item) not in ATOMS]
+    return (
+        max(map(len, nested)) <= SMALL
+        and set(map(type, chain.from_iterable(nested))) <= ATOMS
+    )
+
+
+def _is_small(items: Sequence[object]) -> bool:
+    return len(items) <= SMALL and set(map(type, items)) <= ATOMS
+
+
+_ATOMS_AND_SEQUENCES = ATOMS | {tuple, list}

@@ -1,0 +1,327 @@
+"""The canonical form of each type: what of a value goes into its digest.
+
+A *form* is a tag, which keeps kinds apart, and the parts to write. Parts may be
+any values; `cachekit.hashing.hasher` writes them and hashes nodes among them in
+turn. Forms hold values only, never identities, and are the same on every Python.
+
+Types of the standard library are here; arrays are in `cachekit.hashing.arrays`
+and functions in `cachekit.hashing.code`.
+"""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import datetime
+import enum
+import functools
+import pathlib
+import pickle
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from cachekit.errors import UnhashableArgument
+
+
+class Form(NamedTuple):
+    """What is written for a node: a tag that names its kind, and its parts."""
+
+    tag: bytes
+    parts: Sequence[object]
+
+
+class Buffer:
+    """Memory to feed to the hash as it lies, block by block, without a copy."""
+
+    __slots__ = ("blocks",)
+
+    def __init__(self, blocks: Iterable[memoryview]) -> None:
+        self.blocks = blocks
+
+
+def canonical(value: Any) -> Form:
+    """Return the canonical form of a value that is not an atom.
+
+    Raises
+    ------
+    UnhashableArgument
+        If the value has no stable content.
+    """
+    kind = type(value)
+    reduce = _REDUCERS.get(kind)
+    if reduce is None:
+        reduce = _reducer_for(kind)
+    return reduce(value)
+
+
+def step(parent: Any, child: object) -> str:
+    """Write how `child` is reached from `parent`: ``[2]``, ``['key']``, ``.name``."""
+    if isinstance(parent, (list, tuple)):
+        return next((f"[{i}]" for i, item in enumerate(parent) if item is child), "")
+    if isinstance(parent, dict):
+        return next((f"[{key!r:.40}]" for key in parent if parent[key] is child), "")
+    attributes = getattr(parent, "__dict__", {})
+    return next((f".{name}" for name in attributes if attributes[name] is child), "")
+
+
+def _reducer_for(kind: type) -> Callable[[Any], Form]:
+    """Find the reducer of the nearest base class, and remember it for `kind`."""
+    for base in kind.__mro__:
+        module = base.__module__.partition(".")[0]
+        if module in _LOADED_WHEN_SEEN:
+            register = import_module(_LOADED_WHEN_SEEN.pop(module)).REDUCERS
+            _INHERITED.update(register)
+    for base in kind.__mro__:
+        if base in _INHERITED:
+            _REDUCERS[kind] = _INHERITED[base]
+            return _INHERITED[base]
+    return _reduce_object
+
+
+# --- containers ---------------------------------------------------------------
+
+
+def _reduce_sequence(value: list[Any] | tuple[Any, ...]) -> Form:
+    return Form(b"", value)
+
+
+def _reduce_dict(value: dict[Any, Any]) -> Form:
+    keys = _sorted(value)
+    return Form(b"dict:", [*keys, *map(value.__getitem__, keys)])
+
+
+def _reduce_set(value: set[Any]) -> Form:
+    return Form(b"set:", _sorted(value))
+
+
+def _reduce_frozenset(value: frozenset[Any]) -> Form:
+    return Form(b"frozenset:", _sorted(value))
+
+
+def _sorted(items: Iterable[Any]) -> list[Any]:
+    """Put the items of an unordered container into an order of their content.
+
+    Text and integers have a total order that every process agrees on, at a
+    thirtieth of the price of a digest each. Everything else goes by digest: `<`
+    may be partial (sets), raise, or say that 1 and True are equal.
+    """
+    from cachekit.hashing.hasher import digest
+
+    kinds = set(map(type, items))
+    if kinds in ({str}, {int}):
+        return sorted(items)
+    return sorted(items, key=digest)
+
+
+# --- values of the standard library -------------------------------------------
+
+
+def _reduce_bytearray(value: bytearray) -> Form:
+    return Form(b"bytearray:", (Buffer([memoryview(value)]),))
+
+
+def _reduce_memoryview(value: memoryview) -> Form:
+    contiguous = value if value.c_contiguous else memoryview(value.tobytes())
+    return Form(b"memoryview:", (value.format, value.shape, Buffer([contiguous])))
+
+
+def _reduce_pickle_buffer(value: pickle.PickleBuffer) -> Form:
+    return Form(b"memory:", (Buffer([value.raw()]),))
+
+
+def _reduce_complex(value: complex) -> Form:
+    return Form(b"complex:", (value.real, value.imag))
+
+
+def _reduce_slice(value: slice) -> Form:
+    return Form(b"slice:", (value.start, value.stop, value.step))
+
+
+def _reduce_enum(value: enum.Enum) -> Form:
+    return Form(b"enum:", (type(value), value.name, value.value))
+
+
+def _reduce_path(value: pathlib.PurePath) -> Form:
+    # Python 3.13 moved the classes to another module, so the name alone is kept.
+    return Form(b"path:", (type(value).__name__, str(value)))
+
+
+def _reduce_pattern(value: re.Pattern[Any]) -> Form:
+    return Form(b"pattern:", (value.pattern, value.flags))
+
+
+def _reduce_timezone(value: datetime.timezone) -> Form:
+    return Form(b"timezone:", (value.utcoffset(None), value.tzname(None)))
+
+
+def _reduce_mapping_proxy(value: types.MappingProxyType[Any, Any]) -> Form:
+    return Form(b"mappingproxy:", (dict(value),))
+
+
+def _reduce_module(value: types.ModuleType) -> Form:
+    return Form(b"module:", (value.__name__, getattr(value, "__version__", None)))
+
+
+# --- code ---------------------------------------------------------------------
+
+
+def _reduce_function(value: types.FunctionType) -> Form:
+    from cachekit.hashing import code
+
+    if code.is_users(value):
+        return Form(b"function:", (code.fingerprint(value),))
+    return Form(b"named:", (value.__module__, value.__qualname__))
+
+
+def _reduce_class(value: type) -> Form:
+    from cachekit.hashing import code
+
+    return Form(b"class:", (code.module_name(value), value.__qualname__))
+
+
+def _reduce_builtin(value: types.BuiltinFunctionType) -> Form:
+    owner = value.__self__
+    if owner is None or isinstance(owner, types.ModuleType):
+        return Form(b"named:", (value.__module__, value.__qualname__))
+    return Form(b"method:", (owner, value.__name__))
+
+
+def _reduce_method(value: types.MethodType) -> Form:
+    return Form(b"method:", (value.__self__, value.__func__))
+
+
+def _reduce_descriptor(value: Any) -> Form:
+    return Form(b"named:", (value.__objclass__, value.__name__))
+
+
+def _reduce_partial(value: functools.partial[Any]) -> Form:
+    keywords = dict(value.keywords)
+    return Form(b"partial:", (type(value), value.func, value.args, keywords))
+
+
+# --- every other object -------------------------------------------------------
+
+
+def _reduce_object(value: Any) -> Form:
+    """Take an object apart as pickle would, and put the pieces in canonical order."""
+    kind = type(value)
+    if hasattr(kind, "__cachekit_hash__"):
+        return Form(b"custom:", (kind, value.__cachekit_hash__()))
+    if kind is object or _is_consumed_by_reading(value):
+        raise UnhashableArgument(_describe(value), culprit=value)
+    if _is_plainly_stored(kind):
+        return Form(b"object:", (kind, _attributes(value)))
+    function, arguments, state, items, pairs = _reduction(value)
+    if isinstance(value, (set, frozenset)):
+        arguments, state = (frozenset(value),), getattr(value, "__dict__", None)
+    if isinstance(pairs, Iterator):
+        pairs = list(pairs)
+        if not isinstance(value, collections.OrderedDict):
+            pairs = dict(pairs)
+    items = list(items) if items is not None else None
+    # copyreg's constructors are written by name: they are how, not what.
+    maker = function.__name__ if function in _CONSTRUCTORS else function
+    return Form(b"reduced:", (maker, arguments, state, items, pairs))
+
+
+def _is_consumed_by_reading(value: object) -> bool:
+    return isinstance(value, Iterator) and type(value).__module__ in {
+        "builtins",
+        "itertools",
+    }
+
+
+def _is_plainly_stored(kind: type) -> bool:
+    """Tell whether the instances are their class and their attributes, no more."""
+    slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]
+    return (
+        all(getattr(kind, name) is getattr(object, name) for name in _PICKLE_HOOKS)
+        and not hasattr(kind, "__getnewargs__")
+        and not hasattr(kind, "__getnewargs_ex__")
+        and kind not in copyreg.dispatch_table
+        # A type written in C may keep more than attributes: it is larger.
+        and kind.__basicsize__ <= _PLAIN_SIZE + 8 * len(slots)
+        and kind.__itemsize__ == 0
+    )
+
+
+def _attributes(value: object) -> dict[str, object]:
+    """Collect the attributes, in slots too, but not what a property has cached."""
+    kind = type(value)
+    attributes = dict(getattr(value, "__dict__", {}))
+    for name in copyreg._slotnames(kind):  # type: ignore[attr-defined]
+        if hasattr(value, name):
+            attributes[name] = getattr(value, name)
+    for name in list(attributes):
+        if isinstance(getattr(kind, name, None), functools.cached_property):
+            del attributes[name]
+    return attributes
+
+
+def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
+    reduce = copyreg.dispatch_table.get(type(value))
+    try:
+        reduced = reduce(value) if reduce else value.__reduce_ex__(5)
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        raise UnhashableArgument(_describe(value), culprit=value) from error
+    if isinstance(reduced, str):  # a global, known by its name
+        return (reduced, value.__module__, None, None, None)
+    return (*reduced, None, None, None)[:5]
+
+
+def _describe(value: object) -> str:
+    kind = type(value)
+    return f"an object of type {kind.__module__}.{kind.__qualname__}"
+
+
+class _Plain:
+    pass
+
+
+_PLAIN_SIZE = _Plain.__basicsize__
+_PICKLE_HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__")
+
+_CONSTRUCTORS = (
+    copyreg.__newobj__,  # type: ignore[attr-defined]
+    copyreg.__newobj_ex__,  # type: ignore[attr-defined]
+    copyreg._reconstructor,  # type: ignore[attr-defined]
+)
+
+# Of exactly this type.
+_REDUCERS: dict[type, Callable[[Any], Form]] = {
+    list: _reduce_sequence,
+    tuple: _reduce_sequence,
+    dict: _reduce_dict,
+    set: _reduce_set,
+    frozenset: _reduce_frozenset,
+    bytearray: _reduce_bytearray,
+    memoryview: _reduce_memoryview,
+    pickle.PickleBuffer: _reduce_pickle_buffer,
+    complex: _reduce_complex,
+    slice: _reduce_slice,
+    re.Pattern: _reduce_pattern,
+    datetime.timezone: _reduce_timezone,
+    types.MappingProxyType: _reduce_mapping_proxy,
+    types.FunctionType: _reduce_function,
+    types.BuiltinFunctionType: _reduce_builtin,
+    types.MethodType: _reduce_method,
+    types.MethodDescriptorType: _reduce_descriptor,
+    types.WrapperDescriptorType: _reduce_descriptor,
+    types.GetSetDescriptorType: _reduce_descriptor,
+    types.MemberDescriptorType: _reduce_descriptor,
+    types.ModuleType: _reduce_module,
+}
+
+# Of this type or a subclass of it.
+_INHERITED: dict[type, Callable[[Any], Form]] = {
+    type: _reduce_class,
+    enum.Enum: _reduce_enum,
+    pathlib.PurePath: _reduce_path,
+    functools.partial: _reduce_partial,
+}
+
+# Package -> the module with the reducers for its types, imported when one is met.
+_LOADED_WHEN_SEEN = {"numpy": "cachekit.hashing.arrays"}

@@ -1,0 +1,178 @@
+"""What is in a store: functions that return dataclasses, for the command line and you.
+
+Nothing here prints, and only `remove` changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cachekit.errors import EntryNotFound
+from cachekit.memoization import Record
+from cachekit.stores import EntryInfo, EntryKey, Store
+
+# A digest is found by its first digits, but not by fewer than these.
+SHORTEST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class EntryReport:
+    """One stored call.
+
+    Attributes
+    ----------
+    key : EntryKey
+        What names it in the store.
+    size : int
+        Bytes on the store, record included.
+    last_used : float
+        Seconds since 1970, exact to an hour.
+    hits : int
+        How often it was used instead of computed.
+    record : Record or None
+        The facts about the call; None if its record is missing or damaged.
+    """
+
+    key: EntryKey
+    size: int
+    last_used: float
+    hits: int
+    record: Record | None
+
+    @property
+    def seconds_saved(self) -> float:
+        """What the uses of this entry would have taken to compute."""
+        return self.hits * self.record.seconds_computing if self.record else 0.0
+
+
+@dataclass(frozen=True)
+class FunctionReport:
+    """The stored calls of one function, of all versions of its code.
+
+    Attributes
+    ----------
+    function : str
+        ``module.qualname``.
+    calls : int
+        Number of entries.
+    size : int
+        Bytes on the store.
+    last_used : float
+        Seconds since 1970, of the entry used last.
+    hits : int
+        How often its entries were used.
+    seconds_saved : float
+        What those uses would have taken to compute.
+    """
+
+    function: str
+    calls: int
+    size: int
+    last_used: float
+    hits: int
+    seconds_saved: float
+
+
+def functions(store: Store) -> list[FunctionReport]:
+    """Sum up the entries of a store by function, the last used first."""
+    groups: dict[str, list[EntryReport]] = {}
+    for entry in entries(store):
+        groups.setdefault(_function_of(entry), []).append(entry)
+    reports = [_sum_up(function, group) for function, group in groups.items()]
+    return sorted(reports, key=lambda report: -report.last_used)
+
+
+def entries(store: Store, function: str | None = None) -> list[EntryReport]:
+    """Return the entries of a store, or of one function, the last used first."""
+    hits = store.hits()
+    found = [_report(store, info, hits) for info in store.entries(function)]
+    return sorted(found, key=lambda entry: (-entry.last_used, entry.key))
+
+
+def find(store: Store, name: str) -> EntryReport:
+    """Find the entry that a person means.
+
+    Parameters
+    ----------
+    store : Store
+        Where to look.
+    name : str
+        The first digits of its key, at least 4, or its path in the store.
+
+    Raises
+    ------
+    EntryNotFound
+        If no entry is so named, or several are.
+    """
+    # A path "f/3f9c…/ab/cdef…" ends in the digest "abcdef…".
+    digits = "".join(name.rstrip("/").split("/")[-2:]) if "/" in name else name
+    found = [info for info in store.entries() if info.key.digest.startswith(digits)]
+    if len(digits) < SHORTEST_PREFIX:
+        raise EntryNotFound(
+            f"{name!r} is too short to name an entry; give {SHORTEST_PREFIX} digits "
+            f"of its key or more"
+        )
+    if not found:
+        raise EntryNotFound(f"no entry of {store.location} has a key like {name!r}")
+    if len(found) > 1:
+        some = ", ".join(sorted(info.key.digest[:12] for info in found)[:4])
+        raise EntryNotFound(f"{name!r} names {len(found)} entries: {some}; give more")
+    return _report(store, found[0], store.hits())
+
+
+def select(store: Store, names: Iterable[str]) -> list[EntryReport]:
+    """Collect the entries that names stand for: functions, or single entries.
+
+    Raises
+    ------
+    EntryNotFound
+        If one of the names stands for nothing; then nothing is selected.
+    """
+    chosen: dict[str, EntryReport] = {}
+    known = {_function_of(entry): entry.key.function for entry in entries(store)}
+    for name in names:
+        if name in known or name in known.values():
+            matches = entries(store, known.get(name, name))
+        else:
+            matches = [find(store, name)]
+        chosen.update((entry.key.path, entry) for entry in matches)
+    return list(chosen.values())
+
+
+def remove(store: Store, chosen: Iterable[EntryReport]) -> int:
+    """Remove entries; return how many bytes that freed."""
+    freed = 0
+    for entry in chosen:
+        store.delete(entry.key)
+        freed += entry.size
+    return freed
+
+
+def _report(store: Store, info: EntryInfo, hits: dict[str, int]) -> EntryReport:
+    record = _record(store, info.key)
+    count = hits.get(info.key.path, 0)
+    return EntryReport(info.key, info.size, info.last_used, count, record)
+
+
+def _record(store: Store, key: EntryKey) -> Record | None:
+    content = store.read(key, "record.json")
+    try:
+        return Record.from_json(content) if content is not None else None
+    except ValueError:
+        return None
+
+
+def _function_of(entry: EntryReport) -> str:
+    return entry.record.function if entry.record else entry.key.function
+
+
+def _sum_up(function: str, group: list[EntryReport]) -> FunctionReport:
+    return FunctionReport(
+        function=function,
+        calls=len(group),
+        size=sum(entry.size for entry in group),
+        last_used=max(entry.last_used for entry in group),
+        hits=sum(entry.hits for entry in group),
+        seconds_saved=sum(entry.seconds_saved for entry in group),
+    )

@@ -1,0 +1,219 @@
+"""`Memory`, which ties functions to a store, and the module-level `cache`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import weakref
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, overload
+
+from cachekit.hashing import HASH_VERSION
+from cachekit.memoization.function import MemorizedFunc, NotMemorizedFunc
+from cachekit.memoization.tally import CallCounter, Tally
+from cachekit.serialization import codec_from
+from cachekit.stores import DictStore, Store, open_store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = logging.getLogger("cachekit")
+
+
+class Memory:
+    """A place where results of functions are kept.
+
+    Parameters
+    ----------
+    location : str, path-like, Store or None, default None
+        A folder, made when the first result is stored; ``~`` is the home
+        directory. A `Store` is used as it is. With None nothing is cached and
+        every call goes straight to its function.
+    compress : bool, int, str or (str, int), default False
+        How values are stored: False raw, True with zstd, a number for a zstd
+        level (1 to 22), or a pair such as ``("zstd", 5)``.
+
+    Raises
+    ------
+    StoreError
+        If the location has a scheme that no store serves.
+    ValueError
+        If `compress` is not understood.
+
+    Examples
+    --------
+    >>> from cachekit import Memory
+    >>> memory = Memory("results")  # doctest: +SKIP
+    >>> @memory.cache  # doctest: +SKIP
+    ... def slow_square(x):
+    ...     return x * x
+    """
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str] | Store | None = None,
+        *,
+        compress: bool | int | str | tuple[str, int] = False,
+    ) -> None:
+        self.compress = compress
+        self.codec = codec_from(compress)
+        self.counter = CallCounter()
+        self._given = location
+        self.store = _store_at(location)
+        if self.store is not None:
+            # At the end of the process, or when the memory is no longer used.
+            weakref.finalize(self, self.counter.save, self.store)
+
+    @property
+    def location(self) -> str | None:
+        """Where results are kept; None if nowhere."""
+        return None if self.store is None else self.store.location
+
+    def __repr__(self) -> str:
+        return f"Memory(location={self.location!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_open_memory, (self._given, self.compress))
+
+    @overload
+    def cache(
+        self, func: Callable[P, R], *, ignore: Collection[str] = ()
+    ) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
+
+    @overload
+    def cache(
+        self, func: None = None, *, ignore: Collection[str] = ()
+    ) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
+
+    def cache(self, func: Any = None, *, ignore: Collection[str] = ()) -> Any:
+        """Cache a function; a decorator, with or without arguments.
+
+        Parameters
+        ----------
+        func : callable
+            The function. One that is cached already is unwrapped first.
+        ignore : collection of str, default ()
+            Parameters that take no part in the key, such as a connection or a
+            verbosity: calls that differ only in them share a result. ``"*"`` and
+            ``"**"`` stand for the variable arguments.
+
+        Returns
+        -------
+        MemorizedFunc or NotMemorizedFunc
+            To be called as the function is.
+
+        Raises
+        ------
+        TypeError
+            If `func` cannot be called, or is a coroutine or a generator function.
+        ValueError
+            If `ignore` names a parameter that the function does not have.
+        """
+        if func is None:
+            return functools.partial(self.cache, ignore=ignore)
+        if isinstance(func, (MemorizedFunc, NotMemorizedFunc)):
+            func = func.func
+        _check_function(func)
+        if self.store is None:
+            return NotMemorizedFunc(func)
+        return MemorizedFunc(func, self, ignore=ignore)
+
+    def clear(self, warn: bool = True) -> None:
+        """Remove every result in the store.
+
+        Parameters
+        ----------
+        warn : bool, default True
+            Log that it was done.
+        """
+        if self.store is None:
+            return
+        if warn:
+            _log.warning("clearing the cache at %s", self.location)
+        self.store.clear()
+
+    def tally(self) -> Tally:
+        """Sum up what the cache did for this process so far."""
+        return self.counter.tally(self.store or DictStore())
+
+
+@overload
+def cache(
+    func: Callable[P, R], *, ignore: Collection[str] = ()
+) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
+
+
+@overload
+def cache(
+    func: None = None, *, ignore: Collection[str] = ()
+) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
+
+
+def cache(func: Any = None, *, ignore: Collection[str] = ()) -> Any:
+    """Cache a function in the default place; a decorator.
+
+    The place is the folder that the environment variable ``CACHEKIT_DIR`` names
+    when the function is decorated, else the system's folder for caches.
+
+    Parameters
+    ----------
+    func : callable
+        The function.
+    ignore : collection of str, default ()
+        As for `Memory.cache`, as are the errors.
+
+    Returns
+    -------
+    MemorizedFunc
+        To be called as the function is.
+    """
+    return default_memory().cache(func, ignore=ignore)
+
+
+def default_memory() -> Memory:
+    """Return the memory of `cache`: one for each place in each process."""
+    return _memory_at(default_location())
+
+
+def default_location() -> Path:
+    """Return the folder that ``CACHEKIT_DIR`` names, else the system's for caches."""
+    chosen = os.environ.get("CACHEKIT_DIR")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("cachekit", appauthor=False)
+
+
+@functools.cache
+def _memory_at(location: Path) -> Memory:
+    return Memory(location)
+
+
+def _open_memory(location: Any, compress: Any) -> Memory:
+    return Memory(location, compress=compress)
+
+
+def _store_at(location: str | os.PathLike[str] | Store | None) -> Store | None:
+    if location is None or isinstance(location, Store):
+        return location
+    return open_store(location, hash_version=HASH_VERSION)
+
+
+def _check_function(func: Any) -> None:
+    if not callable(func):
+        raise TypeError(f"a function is cached, not {func!r}")
+    for is_unsupported in (
+        inspect.iscoroutinefunction,
+        inspect.isgeneratorfunction,
+        inspect.isasyncgenfunction,
+    ):
+        if is_unsupported(func):
+            kind = is_unsupported.__name__[2:].replace("function", " function")
+            raise TypeError(
+                f"{func.__qualname__}() is a {kind}, which cannot be cached yet: "
+                f"cache a function that returns its values"
+            )

@@ -1,0 +1,89 @@
+"""Count the calls of this process, and hand the counts to the store at its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cachekit.errors import CacheKitError
+from cachekit.memoization.lineage import Record
+from cachekit.stores import EntryKey, Store
+
+
+class Tally(NamedTuple):
+    """What a cache did for this process.
+
+    Attributes
+    ----------
+    hits, misses : int
+        Calls answered from the store, and calls computed.
+    seconds_saved : float
+        What the hits had taken to compute.
+    seconds_computed : float
+        What the misses took.
+    """
+
+    hits: int
+    misses: int
+    seconds_saved: float
+    seconds_computed: float
+
+
+class CallCounter:
+    """Counts calls; one for each `Memory`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hits: Counter[EntryKey] = Counter()
+        self._unsaved: Counter[EntryKey] = Counter()
+        self._misses = 0
+        self._seconds_computed = 0.0
+        self._pid = os.getpid()
+
+    def hit(self, key: EntryKey) -> None:
+        """Count a call that was answered from the store."""
+        with self._lock:
+            self._hits[key] += 1
+            self._unsaved[key] += 1
+
+    def miss(self, seconds: float) -> None:
+        """Count a call that was computed."""
+        with self._lock:
+            self._misses += 1
+            self._seconds_computed += seconds
+
+    def tally(self, store: Store) -> Tally:
+        """Sum up, reading from the records what each hit has saved."""
+        with self._lock:
+            hits = dict(self._hits)
+            misses, computed = self._misses, self._seconds_computed
+        saved = sum(count * _seconds(store, key) for key, count in hits.items())
+        return Tally(sum(hits.values()), misses, saved, computed)
+
+    def save(self, store: Store) -> None:
+        """Add the hits since the last time to the store's statistics."""
+        with self._lock:
+            hits, self._unsaved = self._unsaved, Counter()
+        if os.getpid() != self._pid:
+            return  # counted by the process that this one was forked from
+        if hits:
+            _add_quietly(store, hits)
+
+
+def _seconds(store: Store, key: EntryKey) -> float:
+    try:
+        content = store.read(key, "record.json")
+        return Record.from_json(content).seconds_computing if content else 0.0
+    except (OSError, ValueError, CacheKitError):
+        return 0.0
+
+
+def _add_quietly(store: Store, hits: Mapping[EntryKey, int]) -> None:
+    # Statistics of a cache that is read-only or gone are worth no warning.
+    try:
+        store.add_hits(hits)
+    except (OSError, CacheKitError):
+        return

@@ -1,0 +1,357 @@
+"""A store in a directory that a person can read with ``ls`` and ``cat``.
+
+::
+
+    <root>/
+      store.json                            formats, written once
+      <function>/<fingerprint>/code.json    one code version
+      <function>/<fingerprint>/<aa>/<rest>/ one ENTRY: value, record.json
+      .staging/<host>-<pid>-<uuid>/         entries being written
+      .stats/<host>-<pid>-<uuid>.json       how often entries were used
+
+Everything is written into ``.staging`` and renamed to its final name: readers see a
+whole entry or none, whatever dies in between. Anything under a name that begins
+with a dot may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from cachekit.errors import StoreError
+from cachekit.stores.base import (
+    VALUE,
+    EntryInfo,
+    EntryKey,
+    Staging,
+    Store,
+    folder_name,
+)
+
+FORMAT = 1
+
+# A use is noted at most so often: one more system call an hour, not one a hit.
+TOUCH_SECONDS = 3600
+
+# Staging left by another host is not known to be dead before it is this old.
+FOREIGN_STAGING_SECONDS = 24 * 3600
+
+# Each process adds one file of statistics; so many are merged into one.
+MOST_STATS_FILES = 16
+
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_ALREADY_THERE = {errno.EEXIST, errno.ENOTEMPTY}
+_HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
+
+
+class LocalStore(Store):
+    """Entries in a directory, on a local disk or a network file system.
+
+    Parameters
+    ----------
+    root : str or path-like
+        The directory; made at the first commit. ``~`` is the home directory.
+    hash_version : int, optional
+        Written to ``store.json``, for the reader's information.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], *, hash_version: int | None = None
+    ) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self._base = f"{self.root}{os.sep}"
+        self._hash_version = hash_version
+        self._prepared_by: int | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalStore({str(self.root)!r})"
+
+    @property
+    def location(self) -> str:
+        """The directory."""
+        return str(self.root)
+
+    # --- look up ---
+
+    def open(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry, and note that it was used; None if absent."""
+        path = f"{self._base}{key.path}/{VALUE}"
+        try:
+            file = open(path, "rb", buffering=0)  # noqa: SIM115, PTH123  (hot path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if time.time() - os.fstat(file.fileno()).st_mtime > TOUCH_SECONDS:
+            with contextlib.suppress(OSError):  # a shared cache may be read-only
+                os.utime(path)
+        return file
+
+    def read(self, key: EntryKey, name: str) -> bytes | None:
+        """Return one file of an entry, or None if it is absent."""
+        return _read(self.root / key.path / name)
+
+    # --- commit ---
+
+    def stage(self, key: EntryKey) -> Staging:
+        """Start to write an entry."""
+        self._prepare()
+        return _LocalStaging(self, self.root / key.path)
+
+    def delete(self, key: EntryKey) -> None:
+        """Remove an entry: away in one rename, then file by file."""
+        self._remove(self.root / key.path)
+
+    def clear(self, function: str | None = None) -> None:
+        """Remove every entry, or every entry of one function.
+
+        Only what has the shape of a store is removed, so that a store made in a
+        folder with other things in it leaves them alone.
+        """
+        for folder in self._function_folders(function):
+            for version in _code_versions(folder):
+                self._remove(version)
+            with contextlib.suppress(OSError):  # something else lives there
+                folder.rmdir()
+
+    def _prepare(self) -> None:
+        """Make the root, check that it is ours, sweep what dead processes left."""
+        if self._prepared_by == os.getpid() and self.root.is_dir():
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._check_format()
+        self._sweep()
+        self._prepared_by = os.getpid()
+
+    def _check_format(self) -> None:
+        about = _read(self.root / "store.json")
+        if about is None:
+            facts = {"store": "cachekit", "format": FORMAT}
+            if self._hash_version is not None:
+                facts["hash_version"] = self._hash_version
+            self._write_once(
+                self.root / ".gitignore", b"# Made by cachekit: not for git.\n*\n"
+            )
+            self._write_once(self.root / "store.json", _to_json(facts))
+            return
+        try:
+            found = json.loads(about)["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.root}/store.json is not of cachekit") from error
+        if found != FORMAT:
+            raise StoreError(
+                f"the store at {self.root} has format {found}, this cachekit writes "
+                f"{FORMAT}; use another folder, or the cachekit that made it"
+            )
+
+    def _write_once(self, path: Path, content: bytes) -> None:
+        """Publish a single file whole, unless there is one."""
+        if path.exists():
+            return
+        staged = self._new_staging_path()
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.replace(path)
+
+    def _new_staging_path(self) -> Path:
+        name = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
+        return self.root / ".staging" / name
+
+    def _publish(self, staged: Path, final: Path) -> bool:
+        """Rename a staged folder to its final name; False if there is one already."""
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            staged.rename(final)
+        except OSError as error:
+            if error.errno in _ALREADY_THERE:
+                return False
+            raise
+        return True
+
+    def _remove(self, folder: Path) -> None:
+        """Rename a folder away, then empty it: readers see all of it or nothing."""
+        away = self._new_staging_path()
+        try:
+            away.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(away)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(away, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove the staging folders of processes that are no more."""
+        with contextlib.suppress(FileNotFoundError):
+            for left in list((self.root / ".staging").iterdir()):
+                if _is_abandoned(left):
+                    shutil.rmtree(left, ignore_errors=True)
+                    with contextlib.suppress(OSError):
+                        left.unlink(missing_ok=True)
+
+    # --- listing ---
+
+    def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
+        """List the entries, or those of one function, in no order."""
+        for folder in self._function_folders(function):
+            for version in _code_versions(folder):
+                for prefix in _folders(version):
+                    for entry in _folders(prefix):
+                        key = EntryKey(
+                            folder.name, version.name, prefix.name + entry.name
+                        )
+                        info = _describe(key, entry)
+                        if info is not None:
+                            yield info
+
+    def _function_folders(self, function: str | None) -> list[Path]:
+        if function is not None:
+            return [self.root / folder_name(function)]
+        return [path for path in _folders(self.root) if not path.name.startswith(".")]
+
+    # --- code versions and statistics ---
+
+    def write_code(self, key: EntryKey, content: bytes) -> None:
+        """Keep a description of the code version of `key`, unless there is one."""
+        self._prepare()
+        self._write_once(self._code_path(key), content)
+
+    def read_code(self, key: EntryKey) -> bytes | None:
+        """Return the description of the code version of `key`, or None."""
+        return _read(self._code_path(key))
+
+    def _code_path(self, key: EntryKey) -> Path:
+        return self.root / folder_name(key.function) / key.fingerprint / "code.json"
+
+    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+        """Write this process's counts into a file of their own."""
+        counts = {key.path: count for key, count in hits.items()}
+        folder = self.root / ".stats"
+        folder.mkdir(parents=True, exist_ok=True)
+        others = list(folder.glob("*.json"))
+        if len(others) >= MOST_STATS_FILES:
+            _merge(counts, self._adopt(others))
+        staged = self._new_staging_path()
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(_to_json(counts))
+        staged.replace(folder / f"{staged.name}.json")
+
+    def hits(self) -> dict[str, int]:
+        """Return how many times each entry was used, by `EntryKey.path`."""
+        total: dict[str, int] = {}
+        for path in (self.root / ".stats").glob("*.json"):
+            _merge(total, _counts_in(path))
+        return total
+
+    def _adopt(self, paths: list[Path]) -> dict[str, int]:
+        """Take over the counts in some files; a rename decides who gets each."""
+        total: dict[str, int] = {}
+        for path in paths:
+            mine = self._new_staging_path()
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(mine)
+                _merge(total, _counts_in(mine))
+                mine.unlink()
+        return total
+
+
+class _LocalStaging(Staging):
+    def __init__(self, store: LocalStore, final: Path) -> None:
+        self._store = store
+        self._final = final
+        self._folder = store._new_staging_path()
+        self._folder.mkdir(parents=True)
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._folder / name).open("wb")
+
+    def commit(self) -> bool:
+        return self._store._publish(self._folder, self._final)
+
+    def replace(self) -> None:
+        # Two steps: between them a reader misses, and recomputes. A third writer
+        # may publish in between, hence the loop.
+        while not self._store._publish(self._folder, self._final):
+            self._store._remove(self._final)
+
+    def discard(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _to_json(facts: Mapping[str, object]) -> bytes:
+    return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as found:
+            return [Path(item.path) for item in found if item.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _code_versions(folder: Path) -> list[Path]:
+    return [path for path in _folders(folder) if _DIGEST.fullmatch(path.name)]
+
+
+def _describe(key: EntryKey, entry: Path) -> EntryInfo | None:
+    """Measure an entry; None if it has just been removed, or has no value."""
+    size, last_used = 0, None
+    with contextlib.suppress(FileNotFoundError), os.scandir(entry) as files:
+        for file in files:
+            facts = file.stat()
+            size += facts.st_size
+            if file.name == VALUE:
+                last_used = facts.st_mtime
+    return None if last_used is None else EntryInfo(key, size, last_used)
+
+
+def _is_abandoned(staging: Path) -> bool:
+    host, _, pid = staging.name.rpartition("-")[0].rpartition("-")
+    if host == _HOST and pid.isdigit():
+        return not _is_running(int(pid))
+    try:
+        return time.time() - staging.stat().st_mtime > FOREIGN_STAGING_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _is_running(pid: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _merge(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for path, count in more.items():
+        total[path] = total.get(path, 0) + count
+
+
+def _counts_in(path: Path) -> dict[str, int]:
+    """Read one file of counts; a damaged one counts for nothing."""
+    try:
+        found = json.loads(path.read_bytes())
+        return {str(name): int(count) for name, count in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
