@@ -5,6 +5,7 @@
     CacheKitError                 catch this for anything that cachekit raises
     ├── UnhashableArgument        a value has no stable digest (also a PicklingError)
     ├── ContainerError            bytes that are not a whole, undamaged container
+    │   └── UnsupportedContainer  a whole one that this version cannot read
     ├── StoreError                a store cannot be used: foreign, newer, unreachable
     ├── EntryNotFound             a name given by a person matches no entry, or several
     ├── MissingExtra              an optional dependency is absent (also an ImportError)
@@ -53,18 +54,26 @@ class UnhashableArgument(CacheKitError, pickle.PicklingError):
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""
         return (
-            f"no stable digest for {self.reason}{where}: leave the argument out of "
-            f"the key with ignore=[...], or pass what the result depends on instead"
+            f"no stable digest for {self.reason}{where}: leave the argument out of the "
+            f"key with ignore=[...], or say what counts of such values with "
+            f"register_hasher"
         )
 
-    def climb(self, parent: object, step: str) -> None:
-        """Put one step before the path, on the way out to `parent`."""
-        self.path = step + self.path
+    def climb(self, parent: object, path: str) -> None:
+        """Go one step out, to `parent`, from which `path` leads to the culprit."""
+        self.path = path
         self.culprit = parent
 
 
 class ContainerError(CacheKitError, ValueError):
     """Bytes that should hold a value are damaged, truncated or of another format."""
+
+
+class UnsupportedContainer(ContainerError):
+    """A container of a later format, or compressed in a way that is not known here.
+
+    It is not damaged, so a cached call leaves it where it is.
+    """
 
 
 class StoreError(CacheKitError):

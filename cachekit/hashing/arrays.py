@@ -82,9 +82,11 @@ def _reduce_dtype(dtype: np.dtype[Any]) -> Form:
     return Form(b"dtype:", (dtype.str,))
 
 
-REDUCERS: dict[type, Callable[[Any], Form]] = {
-    np.ma.MaskedArray: _reduce_masked_array,
-    np.ndarray: _reduce_array,
-    np.generic: _reduce_scalar,
-    np.dtype: _reduce_dtype,
-}
+def numpy_reducers() -> dict[type, Callable[[Any], Form]]:
+    """Return the reducers for numpy."""
+    return {
+        np.ma.MaskedArray: _reduce_masked_array,
+        np.ndarray: _reduce_array,
+        np.generic: _reduce_scalar,
+        np.dtype: _reduce_dtype,
+    }

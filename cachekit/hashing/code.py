@@ -1,24 +1,22 @@
-"""The fingerprint of a function: a digest of the code that a call runs.
+"""The fingerprint of a function: a digest of the code that a call can run.
 
-So far a fingerprint covers the function's own syntax tree, its defaults and the
-values in its closure; what it calls and the globals it reads are not yet followed.
-Comments, docstrings, annotations and formatting take no part.
+It covers the function, what it calls and the values that this code reads, so far as
+they are the user's (`cachekit.hashing.boundary`), however far they are
+(`cachekit.hashing.survey`). It is computed once in a process, and then guarded.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
-import site
 import sys
-import sysconfig
-import textwrap
 import types
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
-from cachekit.errors import UnhashableArgument
+from cachekit.hashing import boundary, hasher
+from cachekit.hashing.survey import Survey, holds_users_code, home
+
+Track = Literal["deep", "self", "off"]
+Environment = Literal["record", "exact"]
 
 
 class CodeVersion(NamedTuple):
@@ -29,46 +27,108 @@ class CodeVersion(NamedTuple):
     fingerprint : str
         32 hexadecimal digits.
     units : dict of str to str
-        Digest of each function or value that takes part, by name.
+        Digest of each function, class and module that takes part, by name, without
+        what it calls in turn.
     sources : dict of str to str
         Source of each unit that has one.
+    libraries : dict of str to str
+        Version of each library that is called.
     """
 
     fingerprint: str
     units: dict[str, str]
     sources: dict[str, str]
+    libraries: dict[str, str]
 
 
-def fingerprint(function: Callable[..., Any]) -> str:
-    """Hash the code of a function, as 32 hexadecimal digits.
+class Code:
+    """The code of one function, and whether it is still what it was.
 
     Parameters
     ----------
     function : callable
-        A Python function; for anything else that can be called, its digest.
+        A function or class; anything else that can be called counts as a value.
+    track : {"deep", "self", "off"}, default "deep"
+        Follow what the function reads; take its own code alone; or take none.
+    version : object, optional
+        Any value that takes part in the fingerprint, to be changed by hand.
+    depends : sequence, optional
+        More functions, values, or files (as `pathlib.Path`) that take part.
+    environment : {"record", "exact"}, default "record"
+        Whether the versions of Python and of the libraries that are called take part.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        track: Track = "deep",
+        version: object = None,
+        depends: Sequence[Any] = (),
+        environment: Environment = "record",
+    ) -> None:
+        _check_options(track, environment)
+        self._function = function
+        self._track = track
+        self._salt = version
+        self._depends = tuple(depends)
+        self._environment = environment
+        self._known: tuple[Survey, str] | None = None
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint, computed anew if anything it covers has changed."""
+        known = self._known
+        if known is None or not known[0].is_current():
+            survey = self._take_survey()
+            known = self._known = (survey, self._digest(survey))
+        return known[1]
+
+    def describe(self) -> CodeVersion:
+        """Say what the present fingerprint is made of."""
+        fingerprint = self.fingerprint()
+        assert self._known is not None
+        survey = self._known[0]
+        units: dict[str, str] = {}
+        for unit in survey.units:
+            units.setdefault(unit.name, unit.digest)
+        sources = {unit.name: unit.source for unit in survey.units if unit.source}
+        return CodeVersion(fingerprint, units, sources, _versions(survey))
+
+    def _take_survey(self) -> Survey:
+        # A callable that is no function goes by what it is made of: the functions
+        # of a partial, the class and the state of an instance.
+        root = self._function
+        is_code = isinstance(root, (types.FunctionType, type))
+        anchor = root if is_code and self._track != "off" else _no_code
+        survey = Survey(anchor, deep=self._track == "deep")
+        if not is_code and self._track != "off":
+            survey.depend_on("callable", root)
+        for number, thing in enumerate(self._depends):
+            survey.depend_on(f"depends {number}", thing)
+        return survey
+
+    def _digest(self, survey: Survey) -> str:
+        content: list[object] = [survey.content(), self._salt]
+        if self._environment == "exact":
+            content.append(["exact", sys.version, _versions(survey)])
+        return hasher.digest(content)
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Hash the code of a function, and of all that it can run and read.
+
+    Parameters
+    ----------
+    function : callable
+        A function, a class, or anything else that can be called.
 
     Returns
     -------
     str
-        Unchanged by comments, docstrings, annotations, formatting and line shifts.
+        32 hexadecimal digits, unchanged by comments, docstrings, annotations,
+        formatting, line shifts and code that the function does not use.
     """
-    return code_version(function).fingerprint
-
-
-def code_version(function: Callable[..., Any]) -> CodeVersion:
-    """Describe the code of a function: its fingerprint, units and sources."""
-    from cachekit.hashing.hasher import digest
-
-    if not isinstance(function, types.FunctionType):
-        made_of = digest(function)
-        return CodeVersion(made_of, {function_name(function): made_of}, {})
-    name = function_name(function)
-    source = _source(function)
-    units = {name: _syntax_digest(function, source)}
-    for part, value in _values_held(function).items():
-        units[f"{name}:{part}"] = _value_digest(value, function)
-    sources = {name: source} if source is not None else {}
-    return CodeVersion(digest(units), units, sources)
+    return _code_of(function).fingerprint()
 
 
 def function_name(function: Any) -> str:
@@ -76,121 +136,41 @@ def function_name(function: Any) -> str:
     target = getattr(function, "func", function)  # a partial goes by what it calls
     if not hasattr(target, "__qualname__"):
         target = type(target)
-    return f"{module_name(target)}.{target.__qualname__}"
+    return f"{boundary.module_name(target)}.{target.__qualname__}"
 
 
-def module_name(thing: Any) -> str:
-    """Return the module of a function or class; ``__main__`` goes by its file."""
-    name = thing.__module__ or ""
-    if name != "__main__":
-        return name
-    main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return str(spec.name)
-    file = getattr(main, "__file__", None)
-    return Path(file).stem if file else "__main__"
+def is_followed(thing: Any) -> bool:
+    """Tell whether a function or class counts by its code: is or holds the user's."""
+    return boundary.is_users(home(thing)) or holds_users_code(thing)
 
 
-def is_users(thing: Any) -> bool:
-    """Tell whether code is the user's: not the standard library, not installed."""
-    name = thing.__module__ or ""
-    if name.partition(".")[0] in sys.stdlib_module_names and name != "__main__":
-        return False
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return file is None or not file.startswith(_installed_folders())
+# Functions and classes that were met in arguments. Bounded, since a lambda in an
+# argument may be a new object at every call; the function is kept, so its id is too.
+_codes: dict[int, Code] = {}
+_MOST_CODES = 4096
 
 
-def _installed_folders() -> tuple[str, ...]:
-    folders = [*site.getsitepackages(), site.getusersitepackages()]
-    folders += [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
-    return tuple(folders)
+def _code_of(function: Any) -> Code:
+    code = _codes.get(id(function))
+    if code is None:
+        if len(_codes) >= _MOST_CODES:
+            _codes.clear()
+        code = _codes[id(function)] = Code(function)
+    return code
 
 
-def _source(function: types.FunctionType) -> str | None:
-    try:
-        return textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):  # made by exec, typed at a prompt, compiled
-        return None
+def _versions(survey: Survey) -> dict[str, str]:
+    """Return the version of each library that is called."""
+    names = sorted(survey.libraries | {"python"})
+    return {name: boundary.library_version(name) for name in names}
 
 
-def _syntax_digest(function: types.FunctionType, source: str | None) -> str:
-    from cachekit.hashing.hasher import digest
-
-    if source is not None:
-        try:
-            statement = ast.parse(source).body[0]
-        except SyntaxError:  # a piece of a statement: the line around a lambda
-            statement = ast.Pass()
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            statement.decorator_list = []
-            return digest(_syntax(statement))
-    python = f"{sys.implementation.cache_tag}"
-    return digest(("bytecode", python, _bytecode(function.__code__)))
+def _check_options(track: str, environment: str) -> None:
+    if track not in ("deep", "self", "off"):
+        raise ValueError(f"track={track!r} is not 'deep', 'self' or 'off'")
+    if environment not in ("record", "exact"):
+        raise ValueError(f"environment={environment!r} is not 'record' or 'exact'")
 
 
-def _syntax(node: object) -> object:
-    """Write a syntax tree as nested lists, without what a call cannot see.
-
-    Empty fields are left out, so that a field which a later Python adds changes
-    nothing where it is not used.
-    """
-    if isinstance(node, list):
-        return [_syntax(item) for item in node]
-    if not isinstance(node, ast.AST):
-        return node
-    fields = {
-        name: value for name, value in ast.iter_fields(node) if value not in (None, [])
-    }
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        fields["body"] = (
-            node.body[1:]
-            if ast.get_docstring(node, clean=False) is not None
-            else node.body
-        )
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        fields.pop("returns", None)
-    if isinstance(node, ast.arg):
-        fields.pop("annotation", None)
-    fields.pop("type_comment", None)
-    fields.pop("kind", None)  # the u of u"text"
-    return [
-        type(node).__name__,
-        *([name, _syntax(fields[name])] for name in sorted(fields)),
-    ]
-
-
-def _bytecode(code: types.CodeType) -> tuple[object, ...]:
-    constants = tuple(
-        _bytecode(item) if isinstance(item, types.CodeType) else item
-        for item in code.co_consts
-    )
-    return (code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars)
-
-
-def _values_held(function: types.FunctionType) -> dict[str, object]:
-    """Return the values that a function carries: defaults and closure."""
-    held: dict[str, object] = {}
-    if function.__defaults__:
-        held["defaults"] = function.__defaults__
-    if function.__kwdefaults__:
-        held["keyword defaults"] = function.__kwdefaults__
-    for name, cell in zip(
-        function.__code__.co_freevars, function.__closure__ or (), strict=True
-    ):
-        try:
-            held[name] = cell.cell_contents
-        except ValueError:  # not yet filled
-            held[name] = None
-    return held
-
-
-def _value_digest(value: object, owner: types.FunctionType) -> str:
-    from cachekit.hashing.hasher import digest
-
-    if value is owner:
-        return "itself"
-    try:
-        return digest(value)
-    except UnhashableArgument:
-        return f"unhashable {type(value).__qualname__}"
+def _no_code() -> None:
+    """Stand in for the code of a function whose code is not tracked."""

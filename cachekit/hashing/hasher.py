@@ -20,7 +20,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from blake3 import blake3
 
@@ -74,12 +74,49 @@ def digest(value: object) -> str:
     >>> digest(1) == digest(1.0)
     False
     """
+    return digest_with(value, reducers.canonical)
+
+
+def digest_with(value: object, form_of: Callable[[Any], reducers.Form]) -> str:
+    """Hash a value whose nodes are taken apart by another function than usual."""
     kind = type(value)
     if kind in ATOMS or ((kind is tuple or kind is list) and _is_plain(value)):  # type: ignore[arg-type]
-        content = blake3()
-        _write_plain(value, content.update)
-        return content.hexdigest(DIGEST_BYTES)
-    return _Nodes().digest(value).hex()
+        return _digest_plain(value).hex()
+    try:
+        return Nodes(form_of).digest(value).hex()
+    except _Cycle:
+        from cachekit.hashing.cycles import digest_cyclic
+
+        return digest_cyclic(value, form_of).hex()
+
+
+def hash(  # noqa: A001  (joblib's name)
+    obj: object,
+    hash_name: Literal["md5", "sha1"] = "md5",
+    coerce_mmap: bool = False,  # noqa: ARG001
+) -> str:
+    """Hash a value, with joblib's signature; prefer `digest`.
+
+    Parameters
+    ----------
+    obj : object
+        As for `digest`.
+    hash_name : {"md5", "sha1"}, default "md5"
+        Accepted for joblib's sake. The digest is BLAKE3 in any case.
+    coerce_mmap : bool, default False
+        Accepted for joblib's sake. A memory map always equals the array it maps.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    if hash_name not in ("md5", "sha1"):
+        raise ValueError(
+            f"Valid options for 'hash_name' are ('md5', 'sha1'). "
+            f"Got hash_name={hash_name!r} instead."
+        )
+    return digest(obj)
 
 
 class Hasher(pickle.Pickler):
@@ -120,6 +157,18 @@ class Hasher(pickle.Pickler):
         return self._digest_of(obj)
 
 
+class _Cycle(Exception):
+    """A node was met inside of itself."""
+
+
+def is_node(value: object) -> bool:
+    """Tell whether a value stands in its parent's stream by its digest."""
+    kind = type(value)
+    if kind in ATOMS or kind is reducers.Buffer:
+        return False
+    return not ((kind is tuple or kind is list) and _is_small(value))  # type: ignore[arg-type]
+
+
 class _Sink:
     """The file that a pickler wants: something with a `write`."""
 
@@ -129,14 +178,15 @@ class _Sink:
         self.write = write
 
 
-class _Nodes:
+class Nodes:
     """The digests of the nodes met during one call of `digest`.
 
     The table is keyed by identity, which is safe since it holds the objects, and
     is a speed cache only: without it the digests would be the same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, form_of: Callable[[Any], reducers.Form]) -> None:
+        self._form_of = form_of
         self._known: dict[int, tuple[object, bytes]] = {}
         self._active: set[int] = set()
         self._depth = 0
@@ -151,11 +201,9 @@ class _Nodes:
         if known is not None:
             return known[1]
         if type(node) is reducers.Buffer:
-            return self._digest_buffer(node)
+            return self.digest_buffer(node)
         if id(node) in self._active:
-            raise UnhashableArgument(
-                f"a {type(node).__name__} that contains itself", culprit=node
-            )
+            raise _Cycle
         if self._waiting is not None:
             self._waiting.append(node)
             return b""  # a blank: the parent is written again, with this child known
@@ -166,7 +214,7 @@ class _Nodes:
     def _digest_shallow(self, node: object) -> bytes:
         self._active.add(id(node))
         self._depth += 1
-        result = self._write(node, reducers.canonical(node))
+        result = self.digest_form(node, self._form_of(node))
         self._depth -= 1
         self._active.remove(id(node))
         self._known[id(node)] = (node, result)
@@ -182,10 +230,10 @@ class _Nodes:
                 continue
             self._active.add(id(node))
             if id(node) not in self._forms:
-                self._forms[id(node)] = reducers.canonical(node)
+                self._forms[id(node)] = self._form_of(node)
             self._waiting = []
             try:
-                result = self._write(node, self._forms[id(node)])
+                result = self.digest_form(node, self._forms[id(node)])
                 stack.extend(self._waiting)
                 finished = not self._waiting
             finally:
@@ -196,7 +244,29 @@ class _Nodes:
                 del self._forms[id(node)]
         return self._known[id(top)][1]
 
-    def _digest_buffer(self, buffer: reducers.Buffer) -> bytes:
+    def _in_order(self, unordered: reducers.Unordered) -> list[Any]:
+        """Put the items of a dict or a set into an order of their content.
+
+        Text and integers have a total order that every process agrees on, at a
+        thirtieth of the price of a digest each. Everything else goes by digest:
+        `<` may be partial (sets), raise, or say that 1 and True are equal.
+        """
+        items, values = unordered
+        kinds = set(map(type, items))
+        if kinds in _NATURALLY_ORDERED:
+            ordered = sorted(items)
+        else:
+            ordered = sorted(items, key=self.sort_key)
+        if values is None:
+            return ordered
+        return [*ordered, *map(values.__getitem__, ordered)]
+
+    def sort_key(self, value: object) -> bytes:
+        """Return what an item of a set or dict is sorted by."""
+        return _digest_plain(value) if type(value) in ATOMS else self.digest(value)
+
+    def digest_buffer(self, buffer: reducers.Buffer) -> bytes:
+        """Hash memory as it lies."""
         content = blake3(b"buffer:")
         for block in buffer.blocks:
             content.update(block)
@@ -205,18 +275,27 @@ class _Nodes:
             self._known[id(buffer)] = (buffer, result)
         return result
 
-    def _write(self, node: object, form: reducers.Form) -> bytes:
+    def digest_form(self, node: object, form: reducers.Form) -> bytes:
+        """Hash the canonical form of a node."""
         tag, parts = form
         content = blake3(tag)
         try:
+            if type(parts) is reducers.Unordered:
+                parts = self._in_order(parts)
             if _is_plain(parts):
                 _write_plain(parts, content.update)
             else:
                 Hasher(parts, content.update, self.digest).dump(parts)
         except UnhashableArgument as error:
-            error.climb(node, reducers.step(node, error.culprit))
+            error.climb(node, reducers.path_from(node, error.culprit, error.path))
             raise
         return content.digest(DIGEST_BYTES)
+
+
+def _digest_plain(value: object) -> bytes:
+    content = blake3()
+    _write_plain(value, content.update)
+    return content.digest(DIGEST_BYTES)
 
 
 def _write_plain(value: object, write: Callable[[bytes], object]) -> None:
@@ -244,4 +323,5 @@ def _is_small(items: Sequence[object]) -> bool:
     return len(items) <= SMALL and set(map(type, items)) <= ATOMS
 
 
+_NATURALLY_ORDERED: tuple[set[type], ...] = ({str}, {int})
 _ATOMS_AND_SEQUENCES = ATOMS | {tuple, list}

@@ -19,7 +19,7 @@ import pathlib
 import pickle
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class Form(NamedTuple):
     """What is written for a node: a tag that names its kind, and its parts."""
 
     tag: bytes
-    parts: Sequence[object]
+    parts: Sequence[object] | Unordered
 
 
 class Buffer:
@@ -42,6 +42,13 @@ class Buffer:
         self.blocks = blocks
 
 
+class Unordered(NamedTuple):
+    """The parts of a dict or set, to be put in an order of their content."""
+
+    items: Collection[Any]
+    values: Mapping[Any, Any] | None
+
+
 def canonical(value: Any) -> Form:
     """Return the canonical form of a value that is not an atom.
 
@@ -51,34 +58,72 @@ def canonical(value: Any) -> Form:
         If the value has no stable content.
     """
     kind = type(value)
-    reduce = _REDUCERS.get(kind)
+    reduce = _resolved.get(kind)
     if reduce is None:
-        reduce = _reducer_for(kind)
+        reduce = _resolved[kind] = _reducer_for(kind)
     return reduce(value)
 
 
-def step(parent: Any, child: object) -> str:
-    """Write how `child` is reached from `parent`: ``[2]``, ``['key']``, ``.name``."""
+def register_hasher(kind: type, function: Callable[[Any], object]) -> None:
+    """Say what counts of the values of a type, and of its subclasses.
+
+    Parameters
+    ----------
+    kind : type
+        The type. For a class of your own, a method ``__cachekit_hash__(self)`` that
+        returns the same does as well.
+    function : callable
+        Takes a value, returns another value to hash in its place, such as a tuple
+        of those attributes that results depend on.
+
+    Examples
+    --------
+    >>> import threading
+    >>> register_hasher(type(threading.Lock()), lambda lock: None)
+    """
+    if not isinstance(kind, type):
+        raise TypeError(f"register_hasher() takes a type first, not {kind!r}")
+
+    def reduce(value: Any) -> Form:
+        return Form(b"registered:", (type(value), function(value)))
+
+    _INHERITED[kind] = _EXACT[kind] = reduce
+    _resolved.clear()
+
+
+def path_from(parent: Any, child: object, rest: str) -> str:
+    """Put the step from `parent` to `child` before a path: ``[2]``, ``['key']``."""
     if isinstance(parent, (list, tuple)):
-        return next((f"[{i}]" for i, item in enumerate(parent) if item is child), "")
-    if isinstance(parent, dict):
-        return next((f"[{key!r:.40}]" for key in parent if parent[key] is child), "")
-    attributes = getattr(parent, "__dict__", {})
-    return next((f".{name}" for name in attributes if attributes[name] is child), "")
+        steps = (f"[{i}]" for i, item in enumerate(parent) if item is child)
+    elif isinstance(parent, dict):
+        steps = (f"[{key!r:.40}]" for key in parent if parent[key] is child)
+    else:  # an object's attributes were hashed as a dict: ['lock'] -> .lock
+        return re.sub(r"^\['(\w+)'\]", r".\1", rest)
+    return next(steps, "") + rest
 
 
 def _reducer_for(kind: type) -> Callable[[Any], Form]:
-    """Find the reducer of the nearest base class, and remember it for `kind`."""
+    """Find the reducer of a type, or else of the nearest of its base classes."""
     for base in kind.__mro__:
-        module = base.__module__.partition(".")[0]
-        if module in _LOADED_WHEN_SEEN:
-            register = import_module(_LOADED_WHEN_SEEN.pop(module)).REDUCERS
-            _INHERITED.update(register)
+        module = str(base.__module__)
+        for package in (module.partition(".")[0], ".".join(module.split(".")[:2])):
+            if package in _LOADED_WHEN_SEEN:
+                home, maker = _LOADED_WHEN_SEEN.pop(package).split(":")
+                found = getattr(import_module(f"cachekit.hashing.{home}"), maker)()
+                for registered, reduce in found.items():
+                    _INHERITED.setdefault(registered, reduce)
+    if kind in _EXACT:
+        return _EXACT[kind]
+    if hasattr(kind, "__cachekit_hash__"):
+        return _reduce_as_told
     for base in kind.__mro__:
         if base in _INHERITED:
-            _REDUCERS[kind] = _INHERITED[base]
             return _INHERITED[base]
     return _reduce_object
+
+
+def _reduce_as_told(value: Any) -> Form:
+    return Form(b"custom:", (type(value), value.__cachekit_hash__()))
 
 
 # --- containers ---------------------------------------------------------------
@@ -89,31 +134,15 @@ def _reduce_sequence(value: list[Any] | tuple[Any, ...]) -> Form:
 
 
 def _reduce_dict(value: dict[Any, Any]) -> Form:
-    keys = _sorted(value)
-    return Form(b"dict:", [*keys, *map(value.__getitem__, keys)])
+    return Form(b"dict:", Unordered(value, value))
 
 
 def _reduce_set(value: set[Any]) -> Form:
-    return Form(b"set:", _sorted(value))
+    return Form(b"set:", Unordered(value, None))
 
 
 def _reduce_frozenset(value: frozenset[Any]) -> Form:
-    return Form(b"frozenset:", _sorted(value))
-
-
-def _sorted(items: Iterable[Any]) -> list[Any]:
-    """Put the items of an unordered container into an order of their content.
-
-    Text and integers have a total order that every process agrees on, at a
-    thirtieth of the price of a digest each. Everything else goes by digest: `<`
-    may be partial (sets), raise, or say that 1 and True are equal.
-    """
-    from cachekit.hashing.hasher import digest
-
-    kinds = set(map(type, items))
-    if kinds in ({str}, {int}):
-        return sorted(items)
-    return sorted(items, key=digest)
+    return Form(b"frozenset:", Unordered(value, None))
 
 
 # --- values of the standard library -------------------------------------------
@@ -171,15 +200,18 @@ def _reduce_module(value: types.ModuleType) -> Form:
 def _reduce_function(value: types.FunctionType) -> Form:
     from cachekit.hashing import code
 
-    if code.is_users(value):
+    if code.is_followed(value):
         return Form(b"function:", (code.fingerprint(value),))
     return Form(b"named:", (value.__module__, value.__qualname__))
 
 
 def _reduce_class(value: type) -> Form:
-    from cachekit.hashing import code
+    from cachekit.hashing import boundary, code
 
-    return Form(b"class:", (code.module_name(value), value.__qualname__))
+    name = (boundary.module_name(value), value.__qualname__)
+    if code.is_followed(value):
+        return Form(b"class:", (*name, code.fingerprint(value)))
+    return Form(b"class:", name)
 
 
 def _reduce_builtin(value: types.BuiltinFunctionType) -> Form:
@@ -197,6 +229,22 @@ def _reduce_descriptor(value: Any) -> Form:
     return Form(b"named:", (value.__objclass__, value.__name__))
 
 
+def _reduce_wrapper(value: Any) -> Form:
+    return Form(b"wrapper:", (type(value), value.__wrapped__))
+
+
+def _reduce_property(value: property) -> Form:
+    return Form(b"property:", (value.fget, value.fset, value.fdel))
+
+
+def _reduce_cached_property(value: functools.cached_property[Any]) -> Form:
+    return Form(b"property:", (type(value), value.func))
+
+
+def _reduce_dispatch_method(value: functools.singledispatchmethod[Any]) -> Form:
+    return Form(b"dispatch:", (value.func, dict(value.dispatcher.registry)))
+
+
 def _reduce_partial(value: functools.partial[Any]) -> Form:
     keywords = dict(value.keywords)
     return Form(b"partial:", (type(value), value.func, value.args, keywords))
@@ -208,8 +256,6 @@ def _reduce_partial(value: functools.partial[Any]) -> Form:
 def _reduce_object(value: Any) -> Form:
     """Take an object apart as pickle would, and put the pieces in canonical order."""
     kind = type(value)
-    if hasattr(kind, "__cachekit_hash__"):
-        return Form(b"custom:", (kind, value.__cachekit_hash__()))
     if kind is object or _is_consumed_by_reading(value):
         raise UnhashableArgument(_describe(value), culprit=value)
     if _is_plainly_stored(kind):
@@ -268,7 +314,7 @@ def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise UnhashableArgument(_describe(value), culprit=value) from error
     if isinstance(reduced, str):  # a global, known by its name
-        return (reduced, value.__module__, None, None, None)
+        return (reduced, getattr(value, "__module__", ""), None, None, None)
     return (*reduced, None, None, None)[:5]
 
 
@@ -291,7 +337,7 @@ _CONSTRUCTORS = (
 )
 
 # Of exactly this type.
-_REDUCERS: dict[type, Callable[[Any], Form]] = {
+_EXACT: dict[type, Callable[[Any], Form]] = {
     list: _reduce_sequence,
     tuple: _reduce_sequence,
     dict: _reduce_dict,
@@ -312,6 +358,12 @@ _REDUCERS: dict[type, Callable[[Any], Form]] = {
     types.WrapperDescriptorType: _reduce_descriptor,
     types.GetSetDescriptorType: _reduce_descriptor,
     types.MemberDescriptorType: _reduce_descriptor,
+    types.ClassMethodDescriptorType: _reduce_descriptor,
+    functools._lru_cache_wrapper: _reduce_wrapper,
+    functools.singledispatchmethod: _reduce_dispatch_method,
+    staticmethod: _reduce_wrapper,
+    classmethod: _reduce_wrapper,
+    property: _reduce_property,
     types.ModuleType: _reduce_module,
 }
 
@@ -321,7 +373,18 @@ _INHERITED: dict[type, Callable[[Any], Form]] = {
     enum.Enum: _reduce_enum,
     pathlib.PurePath: _reduce_path,
     functools.partial: _reduce_partial,
+    functools.cached_property: _reduce_cached_property,
 }
 
-# Package -> the module with the reducers for its types, imported when one is met.
-_LOADED_WHEN_SEEN = {"numpy": "cachekit.hashing.arrays"}
+# What was found for each type that was met.
+_resolved: dict[type, Callable[[Any], Form]] = {}
+
+# Package -> who has the reducers for its types, imported when one is met.
+_LOADED_WHEN_SEEN = {
+    "numpy": "arrays:numpy_reducers",
+    "pandas": "tables:pandas_reducers",
+    "polars": "tables:polars_reducers",
+    "pyarrow": "tables:pyarrow_reducers",
+    "scipy.sparse": "tensors:scipy_reducers",
+    "torch": "tensors:torch_reducers",
+}

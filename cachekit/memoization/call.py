@@ -63,7 +63,7 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
         try:
             arguments[name] = digest(value)
         except UnhashableArgument as error:
-            error.climb(bound, name)
+            error.climb(bound, name + error.path)
             raise
     whole = digest((HASH_VERSION, function, fingerprint, *sum(arguments.items(), ())))
     return CallKey(EntryKey(function, fingerprint, whole), arguments)

@@ -28,8 +28,14 @@ import warnings
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from cachekit.errors import CacheKitError, CacheWarning, ContainerError, StoreError
-from cachekit.hashing import CodeVersion, code_version, function_name
+from cachekit.errors import (
+    CacheKitError,
+    CacheWarning,
+    ContainerError,
+    StoreError,
+    UnsupportedContainer,
+)
+from cachekit.hashing import Code, function_name
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
     Binder,
@@ -156,8 +162,8 @@ class MemorizedFunc(Generic[P, R]):
         return compile_binder(self.func, self.ignore)
 
     @functools.cached_property
-    def _code(self) -> CodeVersion:
-        return code_version(self.func)
+    def _code(self) -> Code:
+        return Code(self.func)
 
     @functools.cached_property
     def _name(self) -> str:
@@ -168,7 +174,7 @@ class MemorizedFunc(Generic[P, R]):
         return self.memory.store
 
     def _key(self, bound: dict[str, object]) -> CallKey:
-        return call_key(self._name, self._code.fingerprint, bound)
+        return call_key(self._name, self._code.fingerprint(), bound)
 
     def _look_up(self, key: EntryKey) -> _Hit | None:
         try:
@@ -177,12 +183,12 @@ class MemorizedFunc(Generic[P, R]):
                 return None
             with file:
                 value = read_value(file)
+        except (OSError, StoreError, UnsupportedContainer) as error:
+            self._warn("read", error)
+            return None
         except ContainerError as error:
             self._warn("read", error)
             self._drop(key)
-            return None
-        except (OSError, StoreError) as error:
-            self._warn("read", error)
             return None
         self.memory.counter.hit(key)
         return _Hit(value)
@@ -221,12 +227,7 @@ class MemorizedFunc(Generic[P, R]):
             self._warn("stored", error)
 
     def _describe_code(self, key: EntryKey) -> None:
-        about = {
-            "function": self._name,
-            "fingerprint": self._code.fingerprint,
-            "units": self._code.units,
-            "sources": self._code.sources,
-        }
+        about = {"function": self._name, **self._code.describe()._asdict()}
         self._store.write_code(key, (json.dumps(about, indent=1) + "\n").encode())
 
     def _drop(self, key: EntryKey) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cachekit.errors import ContainerError
+from cachekit.errors import ContainerError, UnsupportedContainer
 
 
 class Codec(Protocol):
@@ -64,6 +64,12 @@ class Zstd:
         import zstandard
 
         try:
+            # The limit below holds only for a frame that does not tell its size.
+            told = zstandard.frame_content_size(stored)
+            if told not in (-1, length) or length == 0:
+                raise ContainerError(
+                    f"a chunk of {length} bytes claims to be of {told}"
+                )
             return zstandard.ZstdDecompressor().decompress(
                 stored, max_output_size=length
             )
@@ -79,11 +85,11 @@ def codec_named(name: str) -> Codec:
 
     Raises
     ------
-    ContainerError
+    UnsupportedContainer
         If this version of cachekit does not know it.
     """
     if name not in _CODECS:
-        raise ContainerError(
+        raise UnsupportedContainer(
             f"the value is compressed with {name!r}, which this cachekit does not know"
         )
     return _CODECS[name]()
@@ -109,8 +115,10 @@ def codec_from(compress: bool | int | str | tuple[str, int]) -> Codec:
         return Zstd()
     if isinstance(compress, int):
         return Zstd(compress)
-    if isinstance(compress, tuple) and compress[0] == "zstd":
-        return Zstd(compress[1])
+    if isinstance(compress, tuple) and len(compress) == 2:
+        method, level = compress
+        if method == "zstd" and isinstance(level, int):
+            return Zstd(level)
     raise ValueError(
         f"compress={compress!r} is not understood; it is False, True, a level from 1 "
         f"to 22, 'none', 'zstd', or a pair such as ('zstd', 5)"

@@ -30,7 +30,7 @@ from typing import BinaryIO, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from cachekit.errors import ContainerError
+from cachekit.errors import ContainerError, UnsupportedContainer
 from cachekit.serialization.codecs import Codec, NoCompression, codec_named
 
 VERSION = 1
@@ -153,6 +153,8 @@ class _Source:
 
     def __init__(self, file: BinaryIO) -> None:
         head = file.read(SMALL_CONTAINER)
+        if len(head) < SMALL_CONTAINER and not head.endswith(_END_MAGIC):
+            head += _read_on(file, SMALL_CONTAINER - len(head))
         self._whole = memoryview(head) if len(head) < SMALL_CONTAINER else None
         self._file = file
         self.length = len(head) if self._whole is not None else file.seek(0, 2)
@@ -179,6 +181,14 @@ class _Source:
             target = target[count:]
 
 
+def _read_on(file: BinaryIO, length: int) -> bytes:
+    """Read until there is no more: a raw file may give less than it was asked for."""
+    content = b""
+    while len(content) < length and (more := file.read(length - len(content))):
+        content += more
+    return content
+
+
 def _segments(source: _Source) -> list[_Segment]:
     """Check header, trailer and index; return what the index says."""
     smallest = _HEADER.size + _TRAILER.size
@@ -188,21 +198,45 @@ def _segments(source: _Source) -> list[_Segment]:
     magic, version, _ = _HEADER.unpack(header)
     if magic != _MAGIC:
         raise ContainerError("this is not a cachekit container")
+    if version != VERSION:
+        raise UnsupportedContainer(
+            f"the container has format {version}; this cachekit reads {VERSION}"
+        )
     trailer = source.at(source.length - _TRAILER.size, _TRAILER.size)
     offset, length, total, _, checksum, end = _TRAILER.unpack(trailer)
     if end != _END_MAGIC or total != source.length:
         raise ContainerError("the container is truncated, or something follows it")
-    if version != VERSION:
-        raise ContainerError(
-            f"the container has format {version}; this cachekit reads {VERSION}"
-        )
     if offset + length + _TRAILER.size != total:
         raise ContainerError("the trailer does not lead to the index")
     index = source.at(offset, length)
     checked = b"".join((header, index, trailer[:_TRAILER_CHECKED]))
     if xxh3_64_intdigest(checked) != checksum:
         raise ContainerError("the header, the index or the trailer was altered")
-    return list(_parse(index))
+    try:
+        segments = list(_parse(index))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ContainerError(f"the index makes no sense: {error}") from error
+    _check_places(segments, offset)
+    return segments
+
+
+def _check_places(segments: list[_Segment], index_offset: int) -> None:
+    """Check that the chunks cover all from header to index, and fill each segment."""
+    if not segments:
+        raise ContainerError("the container has no stream")
+    position = _HEADER.size
+    for number, segment in enumerate(segments):
+        if number > 0:
+            position += -position % ALIGNMENT
+        for chunk in segment.chunks:
+            raw = segment.codec == NoCompression.name
+            if chunk.offset != position or (raw and chunk.stored != chunk.length):
+                raise ContainerError("a chunk is not where it belongs")
+            position += chunk.stored
+        if segment.length != sum(chunk.length for chunk in segment.chunks):
+            raise ContainerError("the chunks of a segment do not add up")
+    if position != index_offset:
+        raise ContainerError("there are bytes that belong to no chunk")
 
 
 def _parse(index: memoryview) -> Iterator[_Segment]:
@@ -212,6 +246,8 @@ def _parse(index: memoryview) -> Iterator[_Segment]:
         position += _SEGMENT.size
         end = position + count * _CHUNK.size
         chunks = [_Chunk(*entry) for entry in _CHUNK.iter_unpack(index[position:end])]
+        if len(chunks) != count:
+            raise struct.error("fewer chunks than promised")
         position = end
         yield _Segment(name.rstrip(b"\0").decode(), length, chunks)
 
@@ -234,7 +270,10 @@ def _fill(source: _Source, segment: _Segment) -> bytearray:
             _checked(target, chunk)
         else:
             stored = _checked(source.at(chunk.offset, chunk.stored), chunk)
-            target[:] = codec.decompress(stored, chunk.length)
+            original = codec.decompress(stored, chunk.length)
+            if len(original) != chunk.length:
+                raise ContainerError("a chunk does not decompress to its length")
+            target[:] = original
     return content
 
 

@@ -6,7 +6,10 @@ as buffers, which the container writes as they lie.
 
 from __future__ import annotations
 
+import copyreg
+import io
 import pickle
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,13 +33,13 @@ def flatten(value: object) -> tuple[bytes, list[memoryview]]:
         Whatever the value's own pickling raises.
     """
     try:
-        return _flatten_with(pickle.dumps, value)
+        return _flatten_with(pickle.Pickler, value)
     except (pickle.PicklingError, AttributeError, TypeError):
         # Lambdas, closures and local classes. cloudpickle is tried second since it
         # is ten times slower, and pickles by value what plain pickle finds by name.
         import cloudpickle
 
-        return _flatten_with(cloudpickle.dumps, value)
+        return _flatten_with(cloudpickle.Pickler, value)
 
 
 def rebuild(stream: bytes | memoryview, buffers: Sequence[Any]) -> Any:
@@ -44,7 +47,7 @@ def rebuild(stream: bytes | memoryview, buffers: Sequence[Any]) -> Any:
     return pickle.loads(stream, buffers=buffers)
 
 
-def _flatten_with(dumps: Any, value: object) -> tuple[bytes, list[memoryview]]:
+def _flatten_with(make_pickler: Any, value: object) -> tuple[bytes, list[memoryview]]:
     buffers: list[memoryview] = []
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:
@@ -54,4 +57,33 @@ def _flatten_with(dumps: Any, value: object) -> tuple[bytes, list[memoryview]]:
         buffers.append(memory)
         return False
 
-    return dumps(value, protocol=5, buffer_callback=keep_inside), buffers
+    file = io.BytesIO()
+    pickler = make_pickler(file, protocol=5, buffer_callback=keep_inside)
+    if "numpy" in sys.modules:  # otherwise there are no arrays
+        import numpy as np
+
+        table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+        pickler.dispatch_table = {**table, np.ndarray: _reduce_array}
+    pickler.dump(value)
+    return file.getvalue(), buffers
+
+
+def _reduce_array(array: Any) -> Any:
+    """Pickle what numpy would bring back otherwise than it was.
+
+    Of strided arrays it forgets the byte order and that they were read-only, and it
+    puts dates into the stream instead of handing out their memory.
+    """
+    flags, is_of_dates = array.flags, array.dtype.kind in "mM"
+    is_contiguous = flags.c_contiguous or flags.f_contiguous
+    if array.dtype.hasobject or (is_contiguous and not is_of_dates):
+        return array.__reduce_ex__(5)
+    plain = (array if is_contiguous else array.copy()).view()
+    plain.flags.writeable = flags.writeable
+    if not is_of_dates:
+        return plain.__reduce_ex__(5)
+    return _array_of_dates, (plain.view("i8"), array.dtype)
+
+
+def _array_of_dates(numbers: Any, dtype: Any) -> Any:
+    return numbers.view(dtype)

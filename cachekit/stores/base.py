@@ -22,6 +22,9 @@ from typing import BinaryIO, NamedTuple
 # The file whose presence makes an entry.
 VALUE = "value"
 
+# Taken by the store itself.
+_RESERVED_NAMES = {"", "store.json"}
+
 # Many filesystems stop at 255 bytes a name.
 LONGEST_NAME = 120
 
@@ -75,10 +78,10 @@ def folder_name(function: str) -> str:
     >>> folder_name("analysis.fit")
     'analysis.fit'
     >>> folder_name("analysis.make.<locals>.fit")
-    'analysis.make._locals_.fit-3ea83837'
+    'analysis.make._locals_.fit-39456dd9'
     """
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", function).lstrip(".")[:LONGEST_NAME]
-    if safe == function:
+    if safe == function and safe not in _RESERVED_NAMES:
         return safe
     suffix = hashlib.blake2b(function.encode(), digest_size=4).hexdigest()
     return f"{safe[: LONGEST_NAME - 9]}-{suffix}"
@@ -173,8 +176,7 @@ class DictStore(Store):
 
     def __init__(self) -> None:
         self._entries: dict[str, dict[str, bytes]] = {}
-        self._keys: dict[str, EntryKey] = {}
-        self._used: dict[str, float] = {}
+        self._about: dict[str, tuple[EntryKey, float]] = {}  # key, last used
         self._code: dict[tuple[str, str], bytes] = {}
         self._hits: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -189,7 +191,9 @@ class DictStore(Store):
         content = self.read(key, VALUE)
         if content is None:
             return None
-        self._used[key.path] = time.time()
+        with self._lock:
+            if key.path in self._about:
+                self._about[key.path] = (self._about[key.path][0], time.time())
         return io.BytesIO(content)
 
     def read(self, key: EntryKey, name: str) -> bytes | None:
@@ -204,20 +208,29 @@ class DictStore(Store):
         """Remove an entry."""
         with self._lock:
             self._entries.pop(key.path, None)
-            self._keys.pop(key.path, None)
+            self._about.pop(key.path, None)
 
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function."""
         for info in list(self.entries(function)):
             self.delete(info.key)
+        with self._lock:
+            for version in list(self._code):
+                if function is None or version[0] == folder_name(function):
+                    del self._code[version]
 
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
         """List the entries, or those of one function."""
-        for path, files in list(self._entries.items()):
-            key = self._keys[path]
-            if function is None or key.function == folder_name(function):
-                size = sum(map(len, files.values()))
-                yield EntryInfo(key, size, self._used[path])
+        with self._lock:
+            found = [
+                EntryInfo(key, sum(map(len, self._entries[path].values())), used)
+                for path, (key, used) in self._about.items()
+                if VALUE in self._entries[path]
+            ]
+        for info in found:
+            is_wanted = function is None or info.key.function == folder_name(function)
+            if is_wanted and info.key.path in self._entries:
+                yield info
 
     def write_code(self, key: EntryKey, content: bytes) -> None:
         """Keep the description of a code version, unless there is one."""
@@ -239,11 +252,11 @@ class DictStore(Store):
 
     def _publish(self, key: EntryKey, files: dict[str, bytes], *, over: bool) -> bool:
         with self._lock:
-            if key.path in self._entries and not over:
+            if VALUE in self._entries.get(key.path, {}) and not over:
                 return False
             self._entries[key.path] = files
-            self._keys[key.path] = key._replace(function=folder_name(key.function))
-            self._used[key.path] = time.time()
+            listed = key._replace(function=folder_name(key.function))
+            self._about[key.path] = (listed, time.time())
             return True
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
@@ -50,9 +51,12 @@ FOREIGN_STAGING_SECONDS = 24 * 3600
 # Each process adds one file of statistics; so many are merged into one.
 MOST_STATS_FILES = 16
 
+# How often a commit tries again when another process clears the folder under it.
+MOST_RENAMES = 100
+
 _DIGEST = re.compile(r"[0-9a-f]{32}")
+_PREFIX = re.compile(r"[0-9a-f]{2}")
 _ALREADY_THERE = {errno.EEXIST, errno.ENOTEMPTY}
-_HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
 
 
 class LocalStore(Store):
@@ -109,6 +113,8 @@ class LocalStore(Store):
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry: away in one rename, then file by file."""
+        if not self._is_ours():
+            return
         self._remove(self.root / key.path)
 
     def clear(self, function: str | None = None) -> None:
@@ -117,66 +123,89 @@ class LocalStore(Store):
         Only what has the shape of a store is removed, so that a store made in a
         folder with other things in it leaves them alone.
         """
+        if not self._is_ours():
+            return
         for folder in self._function_folders(function):
-            for version in _code_versions(folder):
+            versions = _code_versions(folder)
+            for version in versions:
                 self._remove(version)
-            with contextlib.suppress(OSError):  # something else lives there
-                folder.rmdir()
+            if versions:
+                with contextlib.suppress(OSError):  # something else lives there
+                    folder.rmdir()
 
     def _prepare(self) -> None:
         """Make the root, check that it is ours, sweep what dead processes left."""
         if self._prepared_by == os.getpid() and self.root.is_dir():
             return
         self.root.mkdir(parents=True, exist_ok=True)
-        self._check_format()
+        if not self._is_ours():
+            self._make_ours()
         self._sweep()
         self._prepared_by = os.getpid()
 
-    def _check_format(self) -> None:
-        about = _read(self.root / "store.json")
-        if about is None:
-            facts = {"store": "cachekit", "format": FORMAT}
-            if self._hash_version is not None:
-                facts["hash_version"] = self._hash_version
+    def _make_ours(self) -> None:
+        """Make the root a store; only a folder of its own is hidden from git."""
+        facts: dict[str, object] = {"store": "cachekit", "format": FORMAT}
+        if self._hash_version is not None:
+            facts["hash_version"] = self._hash_version
+        if all(path.name in (".staging", ".stats") for path in self.root.iterdir()):
             self._write_once(
                 self.root / ".gitignore", b"# Made by cachekit: not for git.\n*\n"
             )
-            self._write_once(self.root / "store.json", _to_json(facts))
-            return
+        self._write(self.root / "store.json", _to_json(facts))
+
+    def _is_ours(self) -> bool:
+        """Tell whether this is a store; one of another kind or format is an error."""
+        about = _read(self.root / "store.json")
+        if not about:  # none, or emptied by a power cut
+            return False
         try:
-            found = json.loads(about)["format"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self.root}/store.json is not of cachekit") from error
+            facts = json.loads(about)
+            kind, found = facts["store"], facts["format"]
+        except (ValueError, KeyError, TypeError):
+            kind = found = None
+        if kind != "cachekit":
+            raise StoreError(f"{self.root}/store.json is not one of cachekit's")
         if found != FORMAT:
             raise StoreError(
                 f"the store at {self.root} has format {found}, this cachekit writes "
                 f"{FORMAT}; use another folder, or the cachekit that made it"
             )
+        return True
 
     def _write_once(self, path: Path, content: bytes) -> None:
         """Publish a single file whole, unless there is one."""
-        if path.exists():
-            return
+        if not path.exists():
+            self._write(path, content)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Publish a single file whole."""
         staged = self._new_staging_path()
         staged.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_bytes(content)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged.replace(path)
+        try:
+            staged.write_bytes(content)
+            _rename_into_place(staged, path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
 
     def _new_staging_path(self) -> Path:
-        name = f"{_HOST}-{os.getpid()}-{uuid.uuid4().hex}"
+        name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
         return self.root / ".staging" / name
 
     def _publish(self, staged: Path, final: Path) -> bool:
         """Rename a staged folder to its final name; False if there is one already."""
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            staged.rename(final)
-        except OSError as error:
-            if error.errno in _ALREADY_THERE:
-                return False
-            raise
-        return True
+        while True:
+            try:
+                _rename_into_place(staged, final)
+            except OSError as error:
+                if error.errno not in _ALREADY_THERE:
+                    raise
+                if (final / VALUE).exists():
+                    return False
+                self._remove(final)  # damaged: an entry without a value
+            else:
+                return True
 
     def _remove(self, folder: Path) -> None:
         """Rename a folder away, then empty it: readers see all of it or nothing."""
@@ -186,7 +215,11 @@ class LocalStore(Store):
             folder.rename(away)
         except FileNotFoundError:
             return
-        shutil.rmtree(away, ignore_errors=True)
+        # A commit that had found its way before the rename may still arrive.
+        for _ in range(10):
+            shutil.rmtree(away, ignore_errors=True)
+            if not away.exists():
+                return
 
     def _sweep(self) -> None:
         """Remove the staging folders of processes that are no more."""
@@ -234,15 +267,13 @@ class LocalStore(Store):
     def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
         """Write this process's counts into a file of their own."""
         counts = {key.path: count for key, count in hits.items()}
+        self._prepare()
         folder = self.root / ".stats"
         folder.mkdir(parents=True, exist_ok=True)
         others = list(folder.glob("*.json"))
         if len(others) >= MOST_STATS_FILES:
             _merge(counts, self._adopt(others))
-        staged = self._new_staging_path()
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_bytes(_to_json(counts))
-        staged.replace(folder / f"{staged.name}.json")
+        self._write(folder / f"{self._new_staging_path().name}.json", _to_json(counts))
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
@@ -286,6 +317,27 @@ class _LocalStaging(Staging):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def _rename_into_place(staged: Path, final: Path) -> None:
+    """Rename, making the folders above it, which a `clear` may take away meanwhile."""
+    for _ in range(MOST_RENAMES):
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if final.parent.exists():  # a file is in the way
+                raise
+            continue
+        try:
+            staged.rename(final)
+        except FileNotFoundError:
+            if not staged.exists():
+                raise
+        else:
+            return
+    raise FileNotFoundError(
+        errno.ENOENT, "its folder is cleared again and again", final
+    )
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -306,7 +358,17 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _code_versions(folder: Path) -> list[Path]:
-    return [path for path in _folders(folder) if _DIGEST.fullmatch(path.name)]
+    return [path for path in _folders(folder) if _is_code_version(path)]
+
+
+def _is_code_version(path: Path) -> bool:
+    """Tell by what is inside: others name their folders by 32 digits too."""
+    if _DIGEST.fullmatch(path.name) is None:
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        names = [item.name for item in path.iterdir()]
+        return all(name == "code.json" or _PREFIX.fullmatch(name) for name in names)
+    return False
 
 
 def _describe(key: EntryKey, entry: Path) -> EntryInfo | None:
@@ -323,7 +385,7 @@ def _describe(key: EntryKey, entry: Path) -> EntryInfo | None:
 
 def _is_abandoned(staging: Path) -> bool:
     host, _, pid = staging.name.rpartition("-")[0].rpartition("-")
-    if host == _HOST and pid.isdigit():
+    if host == _host() and pid.isascii() and pid.isdigit() and os.name != "nt":
         return not _is_running(int(pid))
     try:
         return time.time() - staging.stat().st_mtime > FOREIGN_STAGING_SECONDS
@@ -331,14 +393,21 @@ def _is_abandoned(staging: Path) -> bool:
         return False
 
 
+@functools.cache
+def _host() -> str:
+    """Return a name for the machine; containers that share one differ in processes."""
+    name = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
+    with contextlib.suppress(OSError):
+        return f"{name}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    return name
+
+
 def _is_running(pid: int) -> bool:
-    if os.name == "nt":  # where signal 0 is Ctrl-C
-        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return True
     return True
 
@@ -353,5 +422,7 @@ def _counts_in(path: Path) -> dict[str, int]:
     try:
         found = json.loads(path.read_bytes())
         return {str(name): int(count) for name, count in found.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, ArithmeticError, RecursionError):
+        return {}
+    except (AttributeError, TypeError):  # JSON, but no counts
         return {}

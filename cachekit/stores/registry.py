@@ -20,7 +20,7 @@ def open_store(
     StoreError
         If the location has a scheme, as in ``s3://``, that no store serves.
     """
-    scheme = re.match(r"([a-z][a-z0-9+]+)://", os.fspath(location))
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(location))
     if scheme is None:
         return LocalStore(location, hash_version=hash_version)
     raise StoreError(

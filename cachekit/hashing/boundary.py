@@ -1,0 +1,108 @@
+"""Whose code is it? The user's is followed, a library's counts by its name.
+
+The user's code is what lies outside of the standard library and of installed
+distributions; an editable install is the user's. A library's version is recorded,
+and takes part in a key only if the user asks for that.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import site
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+# The pipelines that come with cachekit are followed like a user's code; the rest of
+# it is a library to them.
+_OWN_PIPELINES = "cachekit.pipelines."
+
+
+def module_name(thing: Any) -> str:
+    """Return the module of a function or class; ``__main__`` goes by its file."""
+    name = getattr(thing, "__module__", None) or ""
+    return main_name() if name == "__main__" else str(name)
+
+
+def main_name() -> str:
+    """Return the name under which the main module would be imported."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else "__main__"
+
+
+def is_users(name: str, *, package: str = "") -> bool:
+    """Tell whether a module is the user's.
+
+    Parameters
+    ----------
+    name : str
+        Of the module.
+    package : str, default ""
+        A top-level package that counts as the user's wherever it is installed.
+    """
+    if name == "__main__":
+        return True
+    top = name.partition(".")[0]
+    if top == "cachekit":
+        return name.startswith(_OWN_PIPELINES)
+    if top == package:
+        return True
+    if name in sys.modules:
+        return _is_users_file(top, getattr(sys.modules[name], "__file__", None))
+    return _is_users_file(top, _file_of(top))
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_users_file(top: str, file: str | None) -> bool:
+    if file is None:  # built in, or made at run time: by exec, in a notebook
+        return top not in sys.stdlib_module_names
+    return not Path(file).absolute().is_relative_to(_standard_library()) and not any(
+        Path(file).absolute().is_relative_to(folder) for folder in _site_folders()
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_of(top: str) -> str | None:
+    """Find the file of a module that is not imported, without importing it."""
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec is not None else None
+
+
+@functools.cache
+def _standard_library() -> Path:
+    return Path(sysconfig.get_path("stdlib"))
+
+
+@functools.cache
+def _site_folders() -> tuple[Path, ...]:
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    folders += [sysconfig.get_path(kind) for kind in ("purelib", "platlib")]
+    return tuple(Path(folder) for folder in dict.fromkeys(folders))
+
+
+@functools.lru_cache(maxsize=1024)
+def library_version(top: str) -> str:
+    """Return the version of the library that a top-level module belongs to."""
+    if top == "python":
+        return ".".join(map(str, sys.version_info[:3]))
+    module = sys.modules.get(top)
+    version = getattr(module, "__version__", None)
+    if isinstance(version, str):  # the quickest, and what most packages have
+        return version
+    from importlib import metadata
+
+    for distribution in [top, *metadata.packages_distributions().get(top, [])]:
+        try:
+            return metadata.version(distribution)
+        except (metadata.PackageNotFoundError, ValueError):
+            continue
+    return "unknown"

@@ -1,0 +1,115 @@
+"""What counts of a class: its members and fields, without what Python puts there.
+
+Machinery differs between versions of Python and is left out: what dataclasses, attrs,
+enum, typing and abc generate follows from what is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Any
+
+_MACHINERY = {
+    "__abstractmethods__",
+    "__annotate__",
+    "__annotate_func__",
+    "__annotations__",
+    "__annotations_cache__",
+    "__attrs_attrs__",
+    "__attrs_own_setattr__",
+    "__attrs_props__",
+    "__dataclass_fields__",
+    "__dataclass_params__",
+    "__dict__",
+    "__doc__",
+    "__firstlineno__",
+    "__match_args__",
+    "__module__",
+    "__orig_bases__",
+    "__parameters__",
+    "__qualname__",
+    "__slotnames__",
+    "__static_attributes__",
+    "__type_params__",
+    "__weakref__",
+    "_abc_impl",
+}
+
+
+# Modules that put functions of their own into classes.
+_GENERATORS = {"attr._make", "collections", "dataclasses", "enum", "typing"}
+
+_NOT_DEFINED_HERE = (types.MemberDescriptorType, types.GetSetDescriptorType)
+
+
+def members(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield the methods and attributes that the class body defines, by name."""
+    if issubclass(kind, enum.Enum):
+        yield from sorted(_enum_members(kind))
+        return
+    yield from _field_functions(kind)
+    is_record = hasattr(kind, "__dataclass_fields__") or hasattr(
+        kind, "__attrs_attrs__"
+    )
+    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    for name, member in sorted(vars(kind).items()):
+        if name in _MACHINERY or isinstance(member, _NOT_DEFINED_HERE):
+            continue
+        if (is_record or is_named_tuple) and _is_without_source(member):
+            continue
+        if is_record and name == "__hash__":
+            continue
+        if is_named_tuple and name in kind._fields:  # type: ignore[attr-defined]
+            continue
+        yield name, member
+
+
+def fields(kind: type) -> Iterator[object]:
+    """Yield facts about the fields of a class, as atoms."""
+    annotations = vars(kind).get("__annotations__", {})
+    yield from ("annotated", *annotations)
+    for field in vars(kind).get("__dataclass_fields__", {}).values():
+        yield from (field.name, field.init, field.compare, field.hash, field.kw_only)
+    if "__dataclass_params__" in vars(kind):
+        params = vars(kind)["__dataclass_params__"]
+        yield from ("dataclass", params.eq, params.order, params.frozen)
+    for attribute in vars(kind).get("__attrs_attrs__", ()):
+        yield from (attribute.name, attribute.init, bool(attribute.eq))
+
+
+def _field_functions(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield what the fields of a dataclass or an attrs class compute with."""
+    for field in vars(kind).get("__dataclass_fields__", {}).values():
+        if field.default_factory is not dataclasses.MISSING:
+            yield f"{field.name} factory", field.default_factory
+    for attribute in vars(kind).get("__attrs_attrs__", ()):
+        for role in ("default", "converter", "validator"):
+            function = getattr(attribute, role)
+            if function is not None:
+                yield f"{attribute.name} {role}", function
+
+
+def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
+    for name, member in kind.__members__.items():
+        yield name, member.value
+    for name, member in vars(kind).items():
+        if isinstance(
+            member, (types.FunctionType, property, staticmethod, classmethod)
+        ) and not _is_without_source(member):
+            yield name, member
+
+
+def _is_without_source(member: Any) -> bool:
+    """Tell whether a function was made by a library for this class."""
+    function = inspect.unwrap(getattr(member, "__func__", member))
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    is_made_up = code.co_filename.startswith("<") and not code.co_filename.startswith(
+        ("<ipython", "<stdin", "<doctest")
+    )
+    return is_made_up or function.__globals__.get("__name__") in _GENERATORS

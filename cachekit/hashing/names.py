@@ -1,0 +1,144 @@
+"""The global names that a function reads, found in its bytecode.
+
+``helpers.clean(x) + SCALE`` reads the paths ``("helpers", "clean")`` and
+``("SCALE",)``. The bytecode is that of the function which will run, needs no
+source, and names the same things on every Python.
+"""
+
+from __future__ import annotations
+
+import dis
+import types
+from collections.abc import Iterator
+from typing import NamedTuple
+
+Path = tuple[str, ...]
+
+
+class Import(NamedTuple):
+    """Something imported inside a function's body.
+
+    ``from ..helpers import clean`` is level 2, module ``helpers``, path ``("clean",)``.
+    """
+
+    level: int
+    module: str
+    path: Path
+
+
+class Reads(NamedTuple):
+    """What a function reads from outside of itself, sorted."""
+
+    paths: list[Path]
+    imports: list[Import]
+
+
+# Instructions between a name and its attributes that change nothing for us.
+_SILENT = {"CACHE", "COPY_FREE_VARS", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL"}
+_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+_FREE = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
+_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
+
+
+def names_read(code: types.CodeType) -> Reads:
+    """Return the paths and imports that some code, and code nested in it, reads."""
+    free = set(code.co_freevars)
+    paths: set[Path] = set()
+    imports: set[Import] = set()
+    _scan(code, free, {}, paths, imports)
+    return Reads(sorted(paths), sorted(imports))
+
+
+def _scan(
+    code: types.CodeType,
+    free: set[str],
+    imported: dict[str, Import],
+    paths: set[Path],
+    imports: set[Import],
+) -> None:
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
+    imported = imported | dict(_imports_in(instructions))
+    imports.update(found for found in imported.values() if found.path)
+    held = {*code.co_cellvars, *code.co_freevars}
+    asks_getattr = False
+    for place, instruction in enumerate(instructions):
+        for base, is_last in _names_loaded(instruction, free, imported, held):
+            path: Path = (base,)
+            if is_last:
+                path += tuple(_attributes_after(instructions, place + 1))
+            if asks_getattr:  # getattr(helpers, "clean") reads helpers.clean
+                path += _constant_name_at(instructions, place + len(path))
+            asks_getattr = path == ("getattr",)
+            if base in imported:
+                known = imported[base]
+                imports.add(known._replace(path=known.path + path[1:]))
+            else:
+                paths.add(path)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _scan(constant, free, imported, paths, imports)
+
+
+def _names_loaded(
+    instruction: dis.Instruction,
+    free: set[str],
+    imported: dict[str, Import],
+    held: set[str],
+) -> Iterator[tuple[str, bool]]:
+    """Yield the names from outside that an instruction loads.
+
+    Python 3.13 may load two locals at once; attributes that follow are the last's.
+    """
+    kind, name = instruction.opname, instruction.argval
+    if kind in _GLOBAL or (kind in _FREE and (name in free or name in imported)):
+        yield str(name), True
+    elif "LOAD_FAST" in kind:
+        names = name if isinstance(name, tuple) else (name,)
+        if kind.startswith("STORE"):
+            names = names[1:]
+        for local in names:
+            # One in `held` is a cell on its way into a nested function, not a value.
+            if local in imported and local not in held:
+                yield local, local == names[-1]
+
+
+def _attributes_after(instructions: list[dis.Instruction], place: int) -> Iterator[str]:
+    while place < len(instructions) and instructions[place].opname in _ATTRIBUTE:
+        yield instructions[place].argval
+        place += 1
+
+
+def _constant_name_at(instructions: list[dis.Instruction], place: int) -> Path:
+    if place < len(instructions):
+        value = instructions[place].argval
+        if instructions[place].opname == "LOAD_CONST" and isinstance(value, str):
+            return (value,)
+    return ()
+
+
+def _imports_in(
+    instructions: list[dis.Instruction],
+) -> Iterator[tuple[str, Import]]:
+    """Yield the local names that imports bind, with what each stands for.
+
+    The bytecode of ``from m import a as b`` is: level, ("a",), IMPORT_NAME m,
+    IMPORT_FROM a, STORE b, POP_TOP; of ``import m.n`` it is: 0, None, IMPORT_NAME m.n,
+    STORE m; and of ``import m.n as b``: 0, None, IMPORT_NAME m.n, IMPORT_FROM n, …,
+    STORE b.
+    """
+    for place, instruction in enumerate(instructions):
+        if instruction.opname != "IMPORT_NAME":
+            continue
+        level, wanted = (instructions[place - 2].argval, instructions[place - 1].argval)
+        module = instruction.argval
+        rest = instructions[place + 1 :]
+        if wanted is not None:
+            for source, target in zip(rest[::2], rest[1::2], strict=False):
+                if source.opname != "IMPORT_FROM":
+                    break
+                yield target.argval, Import(level, module, (source.argval,))
+        elif rest[0].opname == "IMPORT_FROM":
+            stored = next(i for i in rest if i.opname.startswith("STORE_"))
+            yield stored.argval, Import(level, module, ())
+        else:
+            yield rest[0].argval, Import(level, module.partition(".")[0], ())

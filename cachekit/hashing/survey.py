@@ -1,0 +1,438 @@
+"""Follow what a function can run and read, and hash all of it.
+
+A *unit* is a piece of the user's code: a function, a class, a module. Each has a
+shallow digest and edges: the names it reads, and what they lead to, which is another
+unit or a value. Units are numbered as they are met, edges are sorted by name, so two
+processes number them alike, and cycles end by themselves::
+
+    f ──"clean"──► clean ──"re.sub"──► (library)
+    │                └──"PATTERN"──► (value 3f9c…)
+    └──"Model"──► class Model ──"fit"──► Model.fit ──"clean"──► …
+
+While it goes, the survey notes each thing that it looked at, so that it can be told
+later, in no time, whether all is still as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cachekit.errors import CacheWarning, UnhashableArgument
+from cachekit.hashing import boundary, classes, hasher, reducers
+from cachekit.hashing.names import Import, names_read
+from cachekit.hashing.reducers import Form
+from cachekit.hashing.syntax import shallow, statement_that_makes
+
+# Where an edge leads: ("unit", 3), ("value", digest), ("library", "numpy"), …
+Target = tuple[object, ...]
+Edge = tuple[str, Target]
+
+_MISSING = object()
+
+
+class Unit:
+    """A piece of code that was met: its name, its own content and its edges."""
+
+    __slots__ = ("content", "edges", "name", "source")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.content: list[object] = []
+        self.edges: list[Edge] = []
+        self.source: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the unit and the values that it reads, without other units."""
+        values = [edge for edge in self.edges if edge[1][0] != "unit"]
+        return hasher.digest([self.content, values])
+
+
+class Survey:
+    """The units that can be reached from a function or class, and the guard on them.
+
+    Parameters
+    ----------
+    root : function or class
+        Where to start.
+    deep : bool, default True
+        Whether to follow what the root reads, or to take it by itself.
+    """
+
+    def __init__(self, root: Any, *, deep: bool = True) -> None:
+        name = getattr(root, "__module__", None) or ""
+        self._package = name.partition(".")[0]
+        self._deep = deep
+        self.units: list[Unit] = []
+        self.libraries: set[str] = set()
+        self._numbers: dict[int, int] = {}
+        self._pending: list[Any] = []
+        # What the guard compares, by identity but for the values.
+        self._seen: list[object] = []
+        self._names: list[tuple[Mapping[str, Any], str, object]] = []
+        self._cells: list[tuple[types.CellType, object]] = []
+        self._functions: list[tuple[types.FunctionType, object, object, object]] = []
+        self._classes: list[tuple[type, int]] = []
+        self._values: list[tuple[object, str]] = []
+        self._files: list[tuple[Path, object]] = []
+        self._number(root)
+        self.follow()
+
+    def follow(self) -> None:
+        """Visit every unit that was met and not visited yet."""
+        while self._pending:
+            thing = self._pending.pop(0)
+            unit = self.units[self._numbers[id(thing)]]
+            if isinstance(thing, types.FunctionType):
+                self._visit_function(thing, unit)
+            elif isinstance(thing, type):
+                self._visit_class(thing, unit)
+            else:
+                self._visit_module(thing, unit)
+
+    def content(self) -> list[object]:
+        """Return all units, in the order of their numbers, to be hashed."""
+        return [[unit.content, unit.edges] for unit in self.units]
+
+    def is_current(self) -> bool:
+        """Tell whether everything that was looked at is still the same.
+
+        Reads no source. Values that can change in place are hashed again.
+        """
+        return (
+            all(space.get(name, _MISSING) is it for space, name, it in self._names)
+            and all(_content(cell) is it for cell, it in self._cells)
+            and all(
+                function.__code__ is code
+                and function.__defaults__ is defaults
+                and function.__kwdefaults__ is keywords
+                for function, code, defaults, keywords in self._functions
+            )
+            and all(len(vars(kind)) == count for kind, count in self._classes)
+            and all(self._digest(value) == digest for value, digest in self._values)
+            and all(_stamp(path) == stamp for path, stamp in self._files)
+        )
+
+    # --- what the names lead to ---
+
+    def depend_on(self, name: str, thing: Any) -> None:
+        """Add an edge from the root to a function, a value or a file."""
+        target = self._file(thing) if isinstance(thing, Path) else self._target(thing)
+        self.units[0].edges.append((name, target))
+        self.follow()
+
+    def _number(self, thing: Any) -> int:
+        """Return the number of a unit; one that is new will be visited."""
+        if id(thing) not in self._numbers:
+            self._numbers[id(thing)] = len(self.units)
+            self._seen.append(thing)
+            self.units.append(Unit(unit_name(thing)))
+            self._pending.append(thing)
+        return self._numbers[id(thing)]
+
+    def _target(self, thing: Any, made_by: tuple[str, str] | None = None) -> Target:
+        """Return the end of an edge: a unit, a library, or the digest of a value."""
+        if thing is _MISSING:
+            return ("missing",)
+        if isinstance(thing, types.ModuleType):
+            if self._is_users(thing.__name__):
+                return ("unit", self._number(thing))
+            return ("library", self._library(thing.__name__))
+        if isinstance(thing, (types.FunctionType, type)):
+            return self._code_target(thing)
+        if isinstance(thing, types.BuiltinFunctionType):
+            self._library(boundary.module_name(thing))
+        try:
+            digest = self._digest(thing)
+        except UnhashableArgument as error:
+            return self._creation(thing, error, made_by)
+        if not is_frozen(thing):
+            self._values.append((thing, digest))
+        return ("value", digest)
+
+    def _code_target(self, thing: Any) -> Target:
+        if self._is_followed(thing):
+            return ("unit", self._number(thing))
+        self._library(home(thing))
+        return ("named", boundary.module_name(thing), thing.__qualname__)
+
+    def _digest(self, value: object) -> str:
+        """Hash a value; functions and classes in it count as units."""
+        kind = type(value)
+        if kind in hasher.ATOMS:
+            return hasher.digest(value)
+        return hasher.digest_with(value, self._form)
+
+    def _form(self, value: Any) -> Form:
+        if isinstance(value, (types.FunctionType, type)) and self._is_followed(value):
+            return Form(b"unit:", (self._number(value),))
+        return reducers.canonical(value)
+
+    def _is_followed(self, thing: Any) -> bool:
+        return self._is_users(home(thing)) or holds_users_code(thing)
+
+    def _creation(
+        self,
+        thing: object,
+        error: UnhashableArgument,
+        made_by: tuple[str, str] | None,
+    ) -> Target:
+        """Let a value without a digest count by the statement that creates it."""
+        kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
+        module, name = made_by or ("", "a value")
+        file = getattr(sys.modules.get(module), "__file__", None)
+        statement = statement_that_makes(name, file) if file else None
+        _warn_once(
+            f"{name} of {module or 'a closure'} is read by cached code and has no "
+            f"stable digest ({error.reason}); it counts by "
+            + ("the statement that creates it" if statement else "its type")
+        )
+        return ("created", kind, statement)
+
+    def _file(self, path: Path) -> Target:
+        self._files.append((path, _stamp(path)))
+        try:
+            return ("file", hasher.digest(path.read_bytes()))
+        except OSError:
+            return ("missing",)
+
+    def _is_users(self, module: str) -> bool:
+        return boundary.is_users(module, package=self._package)
+
+    def _library(self, module: str) -> str:
+        top = module.partition(".")[0]
+        if not top or top in sys.stdlib_module_names:
+            top = "python"
+        self.libraries.add(top)
+        return top
+
+    # --- functions ---
+
+    def _visit_function(self, function: types.FunctionType, unit: Unit) -> None:
+        self._functions.append(
+            (
+                function,
+                function.__code__,
+                function.__defaults__,
+                function.__kwdefaults__,
+            )
+        )
+        if not self._is_users(home(function)):
+            unit.content = ["library", home(function), function.__code__.co_qualname]
+            unit.edges = list(self._users_code_held(function))
+            return
+        unit.content, unit.source = shallow(function.__code__, function.__globals__)
+        edges = []
+        for number, default in enumerate(function.__defaults__ or ()):
+            edges.append((f"default {number}", self._target(default)))
+        for name, default in sorted((function.__kwdefaults__ or {}).items()):
+            self._names.append((function.__kwdefaults__ or {}, name, default))
+            edges.append((f"default {name}", self._target(default)))
+        if self._deep:
+            reads = names_read(function.__code__)
+            cells = dict(
+                zip(
+                    function.__code__.co_freevars,
+                    function.__closure__ or (),
+                    strict=True,
+                )
+            )
+            for path in reads.paths:
+                target = self._read(function, cells, path)
+                if target is not None:
+                    edges.append((".".join(path), target))
+            for wanted in reads.imports:
+                name = "." * wanted.level + ".".join((wanted.module, *wanted.path))
+                edges.append((f"import {name}", self._import(function, wanted)))
+        unit.edges = edges
+
+    def _read(
+        self,
+        function: types.FunctionType,
+        cells: dict[str, types.CellType],
+        path: tuple[str, ...],
+    ) -> Target | None:
+        """Follow ``("helpers", "clean")`` from the globals or the closure."""
+        name = path[0]
+        module = function.__globals__.get("__name__", "")
+        if name in cells:
+            thing = _content(cells[name])
+            self._cells.append((cells[name], thing))
+            module = ""
+        else:
+            thing = function.__globals__.get(name, _MISSING)
+            self._names.append((function.__globals__, name, thing))
+            if thing is _MISSING and name in _BUILTINS:
+                return None  # the name stands in the syntax tree already
+            if name in _NAMES_OF_MODULES:
+                return None  # __name__, __file__: where the code is, not what
+        return self._walk(thing, path[1:], (module, name))
+
+    def _walk(
+        self, thing: Any, path: tuple[str, ...], made_by: tuple[str, str]
+    ) -> Target:
+        """Follow attributes for as long as they are those of the user's modules."""
+        for name in path:
+            if not isinstance(thing, types.ModuleType):
+                break
+            if not self._is_users(thing.__name__):
+                break
+            made_by = (thing.__name__, name)
+            space = vars(thing)
+            if name not in space:
+                thing = _submodule(thing, name)
+            else:
+                thing = space[name]
+                self._names.append((space, name, thing))
+        return self._target(thing, made_by)
+
+    def _import(self, function: types.FunctionType, wanted: Import) -> Target:
+        package = function.__globals__.get("__package__") or ""
+        name = "." * wanted.level + wanted.module
+        try:
+            name = importlib.util.resolve_name(name, package)
+        except ImportError:
+            return ("missing",)
+        if name not in sys.modules and not self._is_users(name):
+            return ("library", self._library(name))
+        try:
+            module = importlib.import_module(name)
+        except Exception:  # noqa: BLE001  (importing runs the user's code)
+            return ("missing",)
+        return self._walk(module, wanted.path, (name, ""))
+
+    def _users_code_held(self, function: types.FunctionType) -> Iterator[Edge]:
+        """Yield what a library's wrapper holds of the user's: functions and constants.
+
+        Its other contents (counters, locks, caches) are its own affair.
+        """
+        cells = zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=True
+        )
+        held = {name: (cell, _content(cell)) for name, cell in cells}
+        for name, (cell, thing) in sorted(held.items()):
+            self._cells.append((cell, thing))
+            is_constant = type(thing) in hasher.ATOMS
+            is_code = isinstance(thing, (types.FunctionType, type))
+            if is_constant or is_code or holds_users_code(thing):
+                yield name, self._target(thing)
+        wrapped = getattr(function, "__wrapped__", None)
+        if isinstance(wrapped, types.FunctionType):
+            yield "__wrapped__", self._target(wrapped)
+        registry = getattr(function, "registry", None)  # of functools.singledispatch
+        if isinstance(registry, types.MappingProxyType):
+            yield "registry", self._target(registry)
+
+    # --- classes and modules ---
+
+    def _visit_class(self, kind: type, unit: Unit) -> None:
+        self._classes.append((kind, len(vars(kind))))
+        unit.content = [kind.__qualname__, *classes.fields(kind)]
+        edges: list[Edge] = [
+            (f"base {number}", self._target(base))
+            for number, base in enumerate((*kind.__bases__, type(kind)))
+        ]
+        for name, member in classes.members(kind):
+            edges.append((name, self._target(member, (kind.__module__, name))))
+        for name, thing in vars(kind).items():
+            self._names.append((vars(kind), name, thing))
+        unit.edges = edges
+
+    def _visit_module(self, module: types.ModuleType, unit: Unit) -> None:
+        """Take all that is in a module, which is passed around as a whole."""
+        unit.content = [module.__name__]
+        file = getattr(module, "__file__", None) or ""
+        if file.endswith((".so", ".pyd")):
+            unit.edges = [("file", self._file(Path(file)))]
+            return
+        for name, thing in sorted(vars(module).items()):
+            if not name.startswith("__"):
+                self._names.append((vars(module), name, thing))
+                unit.edges.append((name, self._target(thing, (module.__name__, name))))
+
+
+def unit_name(thing: Any) -> str:
+    """Return ``module.qualname`` of a function or class, or the name of a module."""
+    if isinstance(thing, types.ModuleType):
+        return thing.__name__
+    return f"{boundary.module_name(thing)}.{thing.__qualname__}"
+
+
+def home(thing: Any) -> str:
+    """Return the module that a function's code, or a class, was written in.
+
+    ``__module__`` would not do: a decorator copies it from what it wraps.
+    """
+    if isinstance(thing, types.FunctionType):
+        return str(thing.__globals__.get("__name__") or "")
+    return str(getattr(thing, "__module__", None) or "")
+
+
+def is_frozen(value: Any) -> bool:
+    """Tell whether a value can never change in place."""
+    if type(value) in _FROZEN_TYPES or isinstance(value, type):
+        return True
+    if type(value) in (tuple, frozenset):
+        return all(map(is_frozen, value))
+    return False
+
+
+def holds_users_code(thing: Any) -> bool:
+    """Tell whether a library's function wraps one of the user's."""
+    seen = set()
+    while isinstance(thing, (types.FunctionType, functools._lru_cache_wrapper)):
+        if id(thing) in seen:
+            return False
+        seen.add(id(thing))
+        if isinstance(thing, types.FunctionType) and boundary.is_users(home(thing)):
+            return True
+        thing = getattr(thing, "__wrapped__", None)
+    return False
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return _MISSING
+
+
+def _submodule(package: types.ModuleType, name: str) -> Any:
+    return sys.modules.get(f"{package.__name__}.{name}", _MISSING)
+
+
+def _stamp(path: Path) -> object:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return (facts.st_mtime_ns, facts.st_size)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(text: str) -> None:
+    if text not in _warned:
+        _warned.add(text)
+        warnings.warn(CacheWarning(text), stacklevel=2)
+
+
+_BUILTINS = vars(importlib.import_module("builtins"))
+_NAMES_OF_MODULES = {"__name__", "__file__", "__doc__", "__spec__", "__package__"}
+_FROZEN_TYPES = {
+    *hasher.ATOMS,
+    complex,
+    range,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.CodeType,
+}

@@ -1,0 +1,16 @@
+"""Settings of the documentation: ``sphinx-build -W docs docs/_build``."""
+
+from cachekit import __version__
+
+project = "cachekit"
+author = "The cachekit developers"
+copyright = "2026, the cachekit developers"  # noqa: A001  (Sphinx's name)
+version = release = __version__
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "pydata_sphinx_theme"
+html_title = "cachekit"
+html_show_sourcelink = False
+html_sidebars = {"**": []}  # three pages need no side bar of their own
+numpydoc_show_class_members = False

@@ -1,0 +1,49 @@
+"""Keys, and what tests do with an entry again and again.
+
+Light to import, since `tests.stores.writer` runs in many processes.
+"""
+
+from __future__ import annotations
+
+from cachekit.stores import EntryKey, Store
+from cachekit.stores.base import VALUE
+
+FINGERPRINT = "0f" * 16
+OTHER_FINGERPRINT = "f0" * 16
+
+
+def key_of(
+    number: int = 0,
+    *,
+    function: str = "analysis.fit",
+    fingerprint: str = FINGERPRINT,
+) -> EntryKey:
+    return EntryKey(function, fingerprint, f"{number:032x}"[::-1])
+
+
+def commit(store: Store, key: EntryKey, value: bytes = b"value") -> bool:
+    with store.stage(key) as staging:
+        with staging.open(VALUE) as file:
+            file.write(value)
+        with staging.open("record.json") as file:
+            file.write(b"{}")
+        return staging.commit()
+
+
+def replace(store: Store, key: EntryKey, value: bytes) -> None:
+    with store.stage(key) as staging:
+        with staging.open(VALUE) as file:
+            file.write(value)
+        staging.replace()
+
+
+def value_of(store: Store, key: EntryKey) -> bytes | None:
+    file = store.open(key)
+    if file is None:
+        return None
+    with file:
+        return file.read()
+
+
+def digests(store: Store, function: str | None = None) -> list[str]:
+    return sorted(info.key.digest for info in store.entries(function))

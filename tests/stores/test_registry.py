@@ -1,0 +1,68 @@
+"""What users write as a location, and the store they get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cachekit.errors import StoreError
+from cachekit.stores import LocalStore, open_store
+from tests.stores.entries import commit, key_of
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_is_a_local_store(tmp_path: Path, kind: type[str] | type[Path]) -> None:
+    store = open_store(kind(tmp_path / "cache"))
+
+    assert isinstance(store, LocalStore)
+    assert store.location == str(tmp_path / "cache")
+
+
+def test_a_tilde_is_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    assert open_store("~/cache").location == str(tmp_path / "cache")
+
+
+def test_a_relative_path_is_fixed_when_the_store_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("cache")
+    (tmp_path / "elsewhere").mkdir()
+
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert store.location == str(tmp_path / "cache")
+
+
+def test_opening_a_store_creates_nothing(tmp_path: Path) -> None:
+    open_store(tmp_path / "cache")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hash_version_is_passed_on(tmp_path: Path) -> None:
+    store = open_store(tmp_path, hash_version=7)
+
+    commit(store, key_of())
+
+    assert json.loads((tmp_path / "store.json").read_bytes())["hash_version"] == 7
+
+
+@pytest.mark.parametrize(
+    "location", ["s3://bucket/cache", "S3://bucket", "gs://b", "x-y+z://b", "file:///b"]
+)
+def test_a_scheme_that_nobody_serves_is_a_store_error(location: str) -> None:
+    with pytest.raises(StoreError, match="://"):
+        open_store(location)
+
+
+@pytest.mark.parametrize("location", ["C:\\cache", "C://cache", "a:b", "odd:"])
+def test_a_path_with_a_colon_is_a_path(location: str) -> None:
+    assert isinstance(open_store(location), LocalStore)
