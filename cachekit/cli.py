@@ -6,6 +6,7 @@ With ``--json``, standard output holds one JSON document and nothing else.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -14,16 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
 
 from cachekit import __version__, inspection
 from cachekit.errors import CacheKitError
-from cachekit.memoization import default_location
 from cachekit.pipelines import PIPELINES
-from cachekit.stores import LocalStore, Store, open_store
+from cachekit.stores import Store
 
 
 class _Group(click.Group):
@@ -32,8 +31,13 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # the reader has left, as in `cachekit ls | head`
+            raise
         except (CacheKitError, OSError) as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
 
 
 class _Pipelines(click.Group):
@@ -62,7 +66,6 @@ def _store_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--store",
         "location",
-        type=click.Path(path_type=Path),
         help="The store; else $CACHEKIT_DIR, else the system's folder for caches.",
     )(command)
 
@@ -78,15 +81,18 @@ def main() -> None:
 
     Exit codes: 0 done, 1 not found or failed, 2 wrong usage.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A narrow terminal encoding shows some characters as \\x…, and goes on.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @main.command()
 @click.argument("function", required=False)
 @_store_option
 @_json_option
-def ls(function: str | None, location: Path | None, as_json: bool) -> None:
+def ls(function: str | None, location: str | None, as_json: bool) -> None:
     """List the functions with stored calls, or the calls of one FUNCTION."""
-    store = _existing_store(location)
+    store = inspection.store_at(location)
     if function is None:
         reports = inspection.functions(store)
         if as_json:
@@ -107,9 +113,9 @@ def ls(function: str | None, location: Path | None, as_json: bool) -> None:
 @click.argument("entry")
 @_store_option
 @_json_option
-def info(entry: str, location: Path | None, as_json: bool) -> None:
+def info(entry: str, location: str | None, as_json: bool) -> None:
     """Show what is known of one ENTRY, named by the first digits of its key."""
-    store = _existing_store(location)
+    store = inspection.store_at(location)
     found = inspection.find(store, entry)
     if as_json:
         _print_json(_entry_facts(store, found))
@@ -121,9 +127,9 @@ def info(entry: str, location: Path | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @_store_option
 @_json_option
-def rm(names: tuple[str, ...], location: Path | None, as_json: bool) -> None:
+def rm(names: tuple[str, ...], location: str | None, as_json: bool) -> None:
     """Remove stored calls: of a function, or single entries by their key."""
-    store = _existing_store(location)
+    store = inspection.store_at(location)
     chosen = inspection.select(store, names)
     freed = inspection.remove(store, chosen)
     if as_json:
@@ -135,19 +141,6 @@ def rm(names: tuple[str, ...], location: Path | None, as_json: bool) -> None:
 @main.group(cls=_Pipelines)
 def run() -> None:
     """Run a bundled pipeline; its calls are cached."""
-
-
-# --- finding the store ---
-
-
-def _existing_store(location: Path | None) -> Store:
-    store = open_store(location or default_location())
-    if isinstance(store, LocalStore) and not store.root.is_dir():
-        raise click.ClickException(
-            f"there is no store at {store.location}. One is made when a cached "
-            f"function is first called; name another with --store or $CACHEKIT_DIR."
-        )
-    return store
 
 
 # --- printing ---
@@ -222,8 +215,13 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     # Piped, a table keeps its full width: a script or a pager wants whole lines.
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "200"))
+    width = None if sys.stdout.isatty() else _width_of_a_pipe()
     Console(width=width, highlight=False).print(table)
+
+
+def _width_of_a_pipe() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) > 0 else 200
 
 
 def _print_entry(store: Store, entry: inspection.EntryReport) -> None:

@@ -59,10 +59,18 @@ class UnhashableArgument(CacheKitError, pickle.PicklingError):
             f"register_hasher"
         )
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_unhashable, (self.reason, self.path))
+
     def climb(self, parent: object, path: str) -> None:
         """Go one step out, to `parent`, from which `path` leads to the culprit."""
         self.path = path
         self.culprit = parent
+
+
+def _unhashable(reason: str, path: str) -> UnhashableArgument:
+    # The culprit stays behind when the error goes to another process.
+    return UnhashableArgument(reason, path=path)
 
 
 class ContainerError(CacheKitError, ValueError):
@@ -100,6 +108,11 @@ class MissingExtra(CacheKitError, ImportError):
             f"{needed_for} needs packages that are not installed; "
             f"get them with: python -m pip install 'cachekit-lab[{extra}]'"
         )
+        self.needed_for = needed_for
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (MissingExtra, (self.needed_for, self.extra))
 
 
 class PipelineError(CacheKitError):

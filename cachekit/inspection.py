@@ -5,15 +5,17 @@ Nothing here prints, and only `remove` changes anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cachekit.errors import EntryNotFound
-from cachekit.memoization import Record
-from cachekit.stores import EntryInfo, EntryKey, Store
+from cachekit.errors import EntryNotFound, StoreError
+from cachekit.memoization import Record, default_location
+from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store, open_store
 
 # A digest is found by its first digits, but not by fewer than these.
 SHORTEST_PREFIX = 4
+_LIKE_A_DIGEST = re.compile(r"[0-9a-f]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,23 @@ class FunctionReport:
     seconds_saved: float
 
 
+def store_at(location: str | None) -> Store:
+    """Return the store at a location, or at the default one.
+
+    Raises
+    ------
+    StoreError
+        If there is no store at the location.
+    """
+    store = open_store(location or default_location())
+    if isinstance(store, LocalStore) and not store.root.is_dir():
+        raise StoreError(
+            f"there is no store at {store.location}. One is made when a cached "
+            f"function is first called; name another with --store or $CACHEKIT_DIR"
+        )
+    return store
+
+
 def functions(store: Store) -> list[FunctionReport]:
     """Sum up the entries of a store by function, the last used first."""
     groups: dict[str, list[EntryReport]] = {}
@@ -107,12 +126,14 @@ def find(store: Store, name: str) -> EntryReport:
     """
     # A path "f/3f9c…/ab/cdef…" ends in the digest "abcdef…".
     digits = "".join(name.rstrip("/").split("/")[-2:]) if "/" in name else name
-    found = [info for info in store.entries() if info.key.digest.startswith(digits)]
+    if not _LIKE_A_DIGEST.fullmatch(digits):
+        raise EntryNotFound(f"{store.location} has no function or entry named {name!r}")
     if len(digits) < SHORTEST_PREFIX:
         raise EntryNotFound(
-            f"{name!r} is too short to name an entry; give {SHORTEST_PREFIX} digits "
-            f"of its key or more"
+            f"{name!r} is no function, and too short to name an entry: give "
+            f"{SHORTEST_PREFIX} digits of its key or more"
         )
+    found = [info for info in store.entries() if info.key.digest.startswith(digits)]
     if not found:
         raise EntryNotFound(f"no entry of {store.location} has a key like {name!r}")
     if len(found) > 1:
@@ -130,13 +151,15 @@ def select(store: Store, names: Iterable[str]) -> list[EntryReport]:
         If one of the names stands for nothing; then nothing is selected.
     """
     chosen: dict[str, EntryReport] = {}
-    known = {_function_of(entry): entry.key.function for entry in entries(store)}
+    stored = entries(store)
     for name in names:
-        if name in known or name in known.values():
-            matches = entries(store, known.get(name, name))
-        else:
-            matches = [find(store, name)]
-        chosen.update((entry.key.path, entry) for entry in matches)
+        matches = [
+            entry
+            for entry in stored
+            if name in (_function_of(entry), entry.key.function)
+        ]
+        for entry in matches or [find(store, name)]:
+            chosen[entry.key.path] = entry
     return list(chosen.values())
 
 
@@ -145,6 +168,7 @@ def remove(store: Store, chosen: Iterable[EntryReport]) -> int:
     freed = 0
     for entry in chosen:
         store.delete(entry.key)
+        store.add_hits({entry.key: -entry.hits})
         freed += entry.size
     return freed
 
@@ -156,10 +180,10 @@ def _report(store: Store, info: EntryInfo, hits: dict[str, int]) -> EntryReport:
 
 
 def _record(store: Store, key: EntryKey) -> Record | None:
-    content = store.read(key, "record.json")
     try:
+        content = store.read(key, "record.json")
         return Record.from_json(content) if content is not None else None
-    except ValueError:
+    except (OSError, ValueError):  # a damaged record hides nothing but itself
         return None
 
 

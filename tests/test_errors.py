@@ -31,14 +31,14 @@ DEFINED = {
 def drawn_tree() -> dict[str, str | None]:
     """Read the drawing: each name, and the name that it hangs from."""
     drawn: dict[str, str | None] = {}
-    top = None
+    above: list[str] = []  # the names on the way from the root to the last one
     for line in (errors.__doc__ or "").splitlines():
-        found = re.match(r" {4}([├└]── )?([A-Z]\w+)  ", line)
+        found = re.match(r" {4}([│├└─ ]*)([A-Z]\w+)  ", line)
         if found is None:
             continue
-        branch, name = found.groups()
-        drawn[name] = top if branch else None
-        top = top if branch else name
+        depth = len(found[1]) // 4  # "│   └── " is two levels
+        above[depth:] = [found[2]]
+        drawn[found[2]] = above[depth - 1] if depth else None
     return drawn
 
 

@@ -4,7 +4,13 @@ A *digest* is 32 hexadecimal digits that two values share exactly when they are
 equal; a *fingerprint* is the same for code. Nothing here knows of stores or files.
 """
 
-from cachekit.hashing.code import Code, CodeVersion, fingerprint, function_name
+from cachekit.hashing.boundary import main_name
+from cachekit.hashing.code import (
+    Code,
+    CodeVersion,
+    fingerprint,
+    function_name,
+)
 from cachekit.hashing.hasher import HASH_VERSION, digest, hash  # noqa: A004
 from cachekit.hashing.reducers import register_hasher
 
@@ -16,5 +22,6 @@ __all__ = [
     "fingerprint",
     "function_name",
     "hash",
+    "main_name",
     "register_hasher",
 ]

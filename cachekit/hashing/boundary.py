@@ -19,11 +19,14 @@ from typing import Any
 # it is a library to them.
 _OWN_PIPELINES = "cachekit.pipelines."
 
+# The script that is run; the second in the workers that it starts.
+_MAIN = ("__main__", "__mp_main__")
+
 
 def module_name(thing: Any) -> str:
     """Return the module of a function or class; ``__main__`` goes by its file."""
     name = getattr(thing, "__module__", None) or ""
-    return main_name() if name == "__main__" else str(name)
+    return main_name() if name in _MAIN else str(name)
 
 
 def main_name() -> str:
@@ -46,7 +49,7 @@ def is_users(name: str, *, package: str = "") -> bool:
     package : str, default ""
         A top-level package that counts as the user's wherever it is installed.
     """
-    if name == "__main__":
+    if name in _MAIN:
         return True
     top = name.partition(".")[0]
     if top == "cachekit":

@@ -88,6 +88,9 @@ def digest_with(value: object, form_of: Callable[[Any], reducers.Form]) -> str:
         from cachekit.hashing.cycles import digest_cyclic
 
         return digest_cyclic(value, form_of).hex()
+    except UnhashableArgument as error:
+        error.climb(None, error.path)  # let go of what was hashed
+        raise
 
 
 def hash(  # noqa: A001  (joblib's name)

@@ -18,6 +18,7 @@ import functools
 import pathlib
 import pickle
 import re
+import threading
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -108,10 +109,7 @@ def _reducer_for(kind: type) -> Callable[[Any], Form]:
         module = str(base.__module__)
         for package in (module.partition(".")[0], ".".join(module.split(".")[:2])):
             if package in _LOADED_WHEN_SEEN:
-                home, maker = _LOADED_WHEN_SEEN.pop(package).split(":")
-                found = getattr(import_module(f"cachekit.hashing.{home}"), maker)()
-                for registered, reduce in found.items():
-                    _INHERITED.setdefault(registered, reduce)
+                _load_reducers(package)
     if kind in _EXACT:
         return _EXACT[kind]
     if hasattr(kind, "__cachekit_hash__"):
@@ -120,6 +118,16 @@ def _reducer_for(kind: type) -> Callable[[Any], Form]:
         if base in _INHERITED:
             return _INHERITED[base]
     return _reduce_object
+
+
+def _load_reducers(package: str) -> None:
+    with _loading:  # a thread that comes second waits until they are there
+        if package in _LOADED_WHEN_SEEN:
+            home, maker = _LOADED_WHEN_SEEN[package].split(":")
+            found = getattr(import_module(f"cachekit.hashing.{home}"), maker)()
+            for registered, reduce in found.items():
+                _INHERITED.setdefault(registered, reduce)
+            del _LOADED_WHEN_SEEN[package]
 
 
 def _reduce_as_told(value: Any) -> Form:
@@ -378,6 +386,8 @@ _INHERITED: dict[type, Callable[[Any], Form]] = {
 
 # What was found for each type that was met.
 _resolved: dict[type, Callable[[Any], Form]] = {}
+
+_loading = threading.RLock()
 
 # Package -> who has the reducers for its types, imported when one is met.
 _LOADED_WHEN_SEEN = {

@@ -22,6 +22,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,9 @@ class Survey:
         try:
             digest = self._digest(thing)
         except UnhashableArgument as error:
-            return self._creation(thing, error, made_by)
+            if made_by is None:
+                raise
+            return self._creation(thing, error, *made_by)
         if not is_frozen(thing):
             self._values.append((thing, digest))
         return ("value", digest)
@@ -183,16 +186,16 @@ class Survey:
         self,
         thing: object,
         error: UnhashableArgument,
-        made_by: tuple[str, str] | None,
+        module: str,
+        name: str,
     ) -> Target:
         """Let a value without a digest count by the statement that creates it."""
         kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
-        module, name = made_by or ("", "a value")
         file = getattr(sys.modules.get(module), "__file__", None)
         statement = statement_that_makes(name, file) if file else None
         _warn_once(
-            f"{name} of {module or 'a closure'} is read by cached code and has no "
-            f"stable digest ({error.reason}); it counts by "
+            f"{module}.{name} is read by cached code and has no stable digest "
+            f"({error.reason}{error.path and ' at '}{error.path}); it counts by "
             + ("the statement that creates it" if statement else "its type")
         )
         return ("created", kind, statement)
@@ -230,54 +233,76 @@ class Survey:
             unit.edges = list(self._users_code_held(function))
             return
         unit.content, unit.source = shallow(function.__code__, function.__globals__)
-        edges = []
-        for number, default in enumerate(function.__defaults__ or ()):
-            edges.append((f"default {number}", self._target(default)))
-        for name, default in sorted((function.__kwdefaults__ or {}).items()):
-            self._names.append((function.__kwdefaults__ or {}, name, default))
-            edges.append((f"default {name}", self._target(default)))
+        unit.edges = list(self._defaults(function))
         if self._deep:
-            reads = names_read(function.__code__)
-            cells = dict(
-                zip(
-                    function.__code__.co_freevars,
-                    function.__closure__ or (),
-                    strict=True,
-                )
-            )
-            for path in reads.paths:
-                target = self._read(function, cells, path)
-                if target is not None:
-                    edges.append((".".join(path), target))
-            for wanted in reads.imports:
-                name = "." * wanted.level + ".".join((wanted.module, *wanted.path))
-                edges.append((f"import {name}", self._import(function, wanted)))
-        unit.edges = edges
+            unit.edges += self._reads(function)
 
-    def _read(
+    def _defaults(self, function: types.FunctionType) -> Iterator[Edge]:
+        for number, default in enumerate(function.__defaults__ or ()):
+            yield f"default {number}", self._default(default)
+        keywords = function.__kwdefaults__ or {}
+        for name, default in sorted(keywords.items()):
+            self._names.append((keywords, name, default))
+            yield f"default {name}", self._default(default)
+
+    def _default(self, default: object) -> Target:
+        try:
+            return self._target(default)
+        except UnhashableArgument:
+            # Of the cached function it is an argument too: ignored, or an error there.
+            return ("default", f"{type(default).__module__}.{type(default).__name__}")
+
+    def _reads(self, function: types.FunctionType) -> Iterator[Edge]:
+        """Yield what the names in a function's bytecode lead to."""
+        reads = names_read(function.__code__)
+        cells = dict(_cells_of(function))
+        for path in reads.paths:
+            if path[0] in cells:
+                yield ".".join(path), self._read_cell(function, cells[path[0]], path)
+            else:
+                target = self._read_global(function, path)
+                if target is not None:
+                    yield ".".join(path), target
+        for wanted in reads.imports:
+            name = "." * wanted.level + ".".join((wanted.module, *wanted.path))
+            yield f"import {name}", self._import(function, wanted)
+
+    def _read_cell(
         self,
         function: types.FunctionType,
-        cells: dict[str, types.CellType],
+        cell: types.CellType,
         path: tuple[str, ...],
+    ) -> Target:
+        """Follow a path from the closure, where each call may have put another value.
+
+        One without a digest is an error, since no statement tells the values apart.
+        """
+        thing = _content(cell)
+        self._cells.append((cell, thing))
+        try:
+            return self._walk(thing, path[1:], None)
+        except UnhashableArgument as error:
+            where = (
+                f"{path[0]}{error.path}, in the closure of {function.__qualname__}()"
+            )
+            error.climb(None, where)
+            raise
+
+    def _read_global(
+        self, function: types.FunctionType, path: tuple[str, ...]
     ) -> Target | None:
-        """Follow ``("helpers", "clean")`` from the globals or the closure."""
-        name = path[0]
-        module = function.__globals__.get("__name__", "")
-        if name in cells:
-            thing = _content(cells[name])
-            self._cells.append((cells[name], thing))
-            module = ""
-        else:
-            thing = function.__globals__.get(name, _MISSING)
-            self._names.append((function.__globals__, name, thing))
-            if thing is _MISSING and name in _BUILTINS:
-                return None  # the name stands in the syntax tree already
-            if name in _NAMES_OF_MODULES:
-                return None  # __name__, __file__: where the code is, not what
-        return self._walk(thing, path[1:], (module, name))
+        """Follow a path from the globals; None if there is nothing to follow."""
+        name, space = path[0], function.__globals__
+        if name in _NAMES_OF_MODULES:
+            return None  # __name__, __file__: where the code is, not what it does
+        thing = space.get(name, _MISSING)
+        self._names.append((space, name, thing))
+        if thing is _MISSING and name in _BUILTINS:
+            return None  # the name stands in the syntax tree already
+        return self._walk(thing, path[1:], (home(function), name))
 
     def _walk(
-        self, thing: Any, path: tuple[str, ...], made_by: tuple[str, str]
+        self, thing: Any, path: tuple[str, ...], made_by: tuple[str, str] | None
     ) -> Target:
         """Follow attributes for as long as they are those of the user's modules."""
         for name in path:
@@ -314,15 +339,12 @@ class Survey:
 
         Its other contents (counters, locks, caches) are its own affair.
         """
-        cells = zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        )
-        held = {name: (cell, _content(cell)) for name, cell in cells}
-        for name, (cell, thing) in sorted(held.items()):
-            self._cells.append((cell, thing))
+        for name, cell in sorted(_cells_of(function), key=itemgetter(0)):
+            thing = _content(cell)
             is_constant = type(thing) in hasher.ATOMS
             is_code = isinstance(thing, (types.FunctionType, type))
             if is_constant or is_code or holds_users_code(thing):
+                self._cells.append((cell, thing))
                 yield name, self._target(thing)
         wrapped = getattr(function, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
@@ -396,6 +418,13 @@ def holds_users_code(thing: Any) -> bool:
             return True
         thing = getattr(thing, "__wrapped__", None)
     return False
+
+
+def _cells_of(
+    function: types.FunctionType,
+) -> Iterator[tuple[str, types.CellType]]:
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    return zip(names, cells, strict=True)
 
 
 def _content(cell: types.CellType) -> object:

@@ -7,7 +7,7 @@ made a call new.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from cachekit.errors import UnhashableArgument
@@ -63,9 +63,12 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
         try:
             arguments[name] = digest(value)
         except UnhashableArgument as error:
-            error.climb(bound, name + error.path)
+            error.climb(None, name + error.path)
             raise
-    whole = digest((HASH_VERSION, function, fingerprint, *sum(arguments.items(), ())))
+    parts = [str(HASH_VERSION), function, fingerprint]
+    for item in arguments.items():
+        parts += item
+    whole = digest("\n".join(parts))
     return CallKey(EntryKey(function, fingerprint, whole), arguments)
 
 
@@ -92,7 +95,7 @@ def compile_binder(
         defaults filled in and ignored ones left out.
     """
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(_parameters(function, ignore).values())
     except ValueError:  # some C functions say nothing of their parameters
         return lambda *args, **kwargs: {"args": args, "kwargs": kwargs}
     defaults = {f"default_{i}": p.default for i, p in enumerate(parameters)}
@@ -121,7 +124,7 @@ def ignored_names(
         raise ValueError(f"ignore is a list of names: write ignore=[{ignore!r}]")
     if not ignore:
         return frozenset()
-    parameters = inspect.signature(function).parameters
+    parameters = _parameters(function, ignore)
     kinds = {parameter.kind: name for name, parameter in parameters.items()}
     names = set()
     for wanted in ignore:
@@ -133,6 +136,20 @@ def ignored_names(
             )
         names.add(str(name))
     return frozenset(names)
+
+
+def _parameters(
+    function: Callable[..., Any], ignore: Collection[str]
+) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function, or of the one that it wraps.
+
+    A wrapper binds by its own parameters, which may differ from those of what it
+    wraps. Where `ignore` names one of the latter's, calls are bound by them.
+    """
+    own = inspect.signature(function, follow_wrapped=False).parameters
+    if all(name in own or name in _STARS for name in ignore):
+        return own
+    return inspect.signature(function).parameters
 
 
 def _declare(parameters: list[inspect.Parameter]) -> str:

@@ -25,17 +25,16 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from cachekit.errors import (
-    CacheKitError,
     CacheWarning,
     ContainerError,
     StoreError,
     UnsupportedContainer,
 )
-from cachekit.hashing import Code, function_name
+from cachekit.hashing import Code, CodeVersion, function_name, main_name
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
     Binder,
@@ -45,7 +44,7 @@ from cachekit.memoization.call import (
     ignored_names,
 )
 from cachekit.serialization import read_value, write_value
-from cachekit.stores import EntryKey
+from cachekit.stores import EntryKey, Store
 
 if TYPE_CHECKING:
     from cachekit.memoization.memory import Memory
@@ -56,13 +55,66 @@ R = TypeVar("R")
 _log = logging.getLogger("cachekit")
 
 
+class CodeOptions(NamedTuple):
+    """How the code of a function counts; see `Memory.cache`."""
+
+    track: Any = "deep"
+    version: object = None
+    depends: Sequence[Any] = ()
+    environment: Any = "record"
+
+
 class _Hit(NamedTuple):
     """What a look-up returns, so that a cached None is a hit too."""
 
     value: Any
 
 
-class MemorizedFunc(Generic[P, R]):
+class _Miss(NamedTuple):
+    """What is known of a call before it is computed, which may change its arguments."""
+
+    key: CallKey
+    arguments: dict[str, dict[str, str]]
+    code: CodeVersion | None
+    started: float
+
+
+class _Wrapper(Generic[P, R]):
+    """What cached functions and those that are not have in common."""
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        # Names and docstring, but not the attributes: another cached function may be
+        # what is wrapped, and its attributes are not ours.
+        functools.update_wrapper(cast(Any, self), function, updated=())
+        self.func = function
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind to an instance, which is then the first argument of each call."""
+        return self if instance is None else types.MethodType(cast(Any, self), instance)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({function_name(self.func)})"
+
+    def __cachekit_hash__(self) -> object:
+        """Count, as an argument or a global, by the code of the function."""
+        return self.func
+
+    def _global_name(self) -> str | None:
+        """Return the name that leads to this very object in another process too."""
+        name = getattr(self.func, "__qualname__", "")
+        module = sys.modules.get(getattr(self.func, "__module__", None) or "")
+        if module is None or not (module.__spec__ or hasattr(module, "__file__")):
+            return None  # typed at a prompt
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else None
+
+
+class MemorizedFunc(_Wrapper[P, R]):
     """A function whose calls are kept in a store; made by `Memory.cache`.
 
     Parameters
@@ -73,6 +125,8 @@ class MemorizedFunc(Generic[P, R]):
         Where its results are kept.
     ignore : collection of str
         Parameters that take no part in the key.
+    options : CodeOptions
+        How the function's code counts.
 
     Attributes
     ----------
@@ -80,21 +134,21 @@ class MemorizedFunc(Generic[P, R]):
         The function itself; call it to compute without the cache.
     """
 
-    __name__: str
-    __qualname__: str
-
     def __init__(
         self,
         function: Callable[P, R],
         memory: Memory,
         *,
         ignore: Collection[str] = (),
+        options: CodeOptions | None = None,
     ) -> None:
+        super().__init__(function)
         ignored_names(function, ignore)  # a wrong name is told at once
-        functools.update_wrapper(self, function)
-        self.func = function
         self.memory = memory
         self.ignore = tuple(ignore)
+        self._options = options or CodeOptions()
+        self._code = Code(function, **self._options._asdict())
+        self._described: set[str] = set()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result of the call, from the store if it is there."""
@@ -103,45 +157,34 @@ class MemorizedFunc(Generic[P, R]):
         hit = self._look_up(key.entry)
         if hit is not None:
             return hit.value  # type: ignore[no-any-return]
-        started = time.time()
+        miss = self._note(key, bound)
         clock = time.perf_counter()
         value = self.func(*args, **kwargs)
-        seconds = time.perf_counter() - clock
-        self._commit(key, bound, value, started, seconds)
+        self._commit(miss, value, time.perf_counter() - clock)
         return value
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind to an instance, which is then the first argument of each call."""
-        return self if instance is None else types.MethodType(self, instance)
 
     def __repr__(self) -> str:
         return f"MemorizedFunc({self._name}, location={self.memory.location!r})"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name where the name leads here, else with the function."""
-        found: Any = sys.modules.get(self.func.__module__)
-        for name in self.func.__qualname__.split("."):
-            found = getattr(found, name, None)
-        if found is self:
-            return str(self.func.__qualname__)
-        return (_memorize, (self.func, self.memory, self.ignore))
+        made_of = (self.func, self.memory, self.ignore, tuple(self._options))
+        return self._global_name() or (_memorize, made_of)
 
     def __cachekit_hash__(self) -> object:
-        """Count, as an argument, by the code of the function."""
-        return self.func
+        """Count, as an argument or a global, by the code of the function."""
+        if self._options == CodeOptions():
+            return self.func
+        return (self.func, tuple(self._options))
 
     def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Tell whether a call would be a hit, without reading or computing it."""
+        """Tell whether a result of the call is stored, without reading it."""
         key = self._key(self._bind(*args, **kwargs)).entry
         try:
-            file = self._store.open(key)
+            return self._store.contains(key)
         except (OSError, StoreError) as error:
-            self._warn("looked up", error)
+            self._warn("could not be looked up", error)
             return False
-        if file is None:
-            return False
-        file.close()
-        return True
 
     def clear(self, warn: bool = True) -> None:
         """Remove every result of this function, of all versions of its code.
@@ -152,8 +195,9 @@ class MemorizedFunc(Generic[P, R]):
             Log that it was done.
         """
         if warn:
-            _log.warning("clearing the cache of %s", self._name)
+            _log.info("clearing the cache of %s", self._name)
         self._store.clear(self._name)
+        self._described.clear()
 
     # --- the steps, in order ---
 
@@ -162,16 +206,22 @@ class MemorizedFunc(Generic[P, R]):
         return compile_binder(self.func, self.ignore)
 
     @functools.cached_property
-    def _code(self) -> Code:
-        return Code(self.func)
-
-    @functools.cached_property
     def _name(self) -> str:
         return function_name(self.func)
 
     @functools.cached_property
-    def _store(self) -> Any:
+    def _store(self) -> Store:
+        if self.memory.store is None:
+            raise TypeError("a memory without a store makes no cached functions")
         return self.memory.store
+
+    @functools.cached_property
+    def _main_alias(self) -> dict[str, str]:
+        """Name the classes of a script alike, run as a script or imported."""
+        module = getattr(self.func, "__module__", None)
+        if module in ("__main__", "__mp_main__"):
+            return {main_name(): "__main__"}
+        return {"__main__": module, "__mp_main__": module} if module else {}
 
     def _key(self, bound: dict[str, object]) -> CallKey:
         return call_key(self._name, self._code.fingerprint(), bound)
@@ -182,38 +232,39 @@ class MemorizedFunc(Generic[P, R]):
             if file is None:
                 return None
             with file:
-                value = read_value(file)
-        except (OSError, StoreError, UnsupportedContainer) as error:
-            self._warn("read", error)
+                value = read_value(file, modules=self._main_alias)
+        except (ContainerError, IsADirectoryError) as error:
+            self._warn("could not be read, and is computed again", error)
+            if not isinstance(error, UnsupportedContainer):
+                self._drop(key)
             return None
-        except ContainerError as error:
-            self._warn("read", error)
-            self._drop(key)
+        except (OSError, StoreError) as error:
+            self._warn("could not be read, and is computed again", error)
             return None
         self.memory.counter.hit(key)
         return _Hit(value)
 
-    def _commit(
-        self,
-        key: CallKey,
-        bound: dict[str, object],
-        value: object,
-        started: float,
-        seconds: float,
-    ) -> None:
+    def _note(self, key: CallKey, bound: dict[str, object]) -> _Miss:
+        is_new = key.entry.fingerprint not in self._described
+        code = self._code.describe() if is_new else None
+        arguments = lineage.describe_arguments(bound, key.arguments)
+        return _Miss(key, arguments, code, time.time())
+
+    def _commit(self, miss: _Miss, value: object, seconds: float) -> None:
         self.memory.counter.miss(seconds)
         _log.info("computed %s in %.3g s", self._name, seconds)
+        key = miss.key.entry
         try:
-            with self._store.stage(key.entry) as staging:
+            with self._store.stage(key) as staging:
                 clock = time.perf_counter()
                 with staging.open("value") as file:
                     size = write_value(file, value, self.memory.codec)
                 record = lineage.Record(
                     function=self._name,
-                    fingerprint=key.entry.fingerprint,
-                    key=key.entry.digest,
-                    arguments=lineage.describe_arguments(bound, key.arguments),
-                    started=lineage.timestamp(started),
+                    fingerprint=key.fingerprint,
+                    key=key.digest,
+                    arguments=miss.arguments,
+                    started=lineage.timestamp(miss.started),
                     seconds_computing=round(seconds, 6),
                     seconds_storing=round(time.perf_counter() - clock, 6),
                     value_bytes=size,
@@ -221,47 +272,47 @@ class MemorizedFunc(Generic[P, R]):
                 )
                 with staging.open("record.json") as file:
                     file.write(record.to_json())
-                self._describe_code(key.entry)
+                if miss.code is not None:
+                    self._describe_code(key, miss.code)
                 staging.commit()
         except Exception as error:  # noqa: BLE001  (pickling runs the value's code)
-            self._warn("stored", error)
+            self._warn("could not be stored", error)
 
-    def _describe_code(self, key: EntryKey) -> None:
-        about = {"function": self._name, **self._code.describe()._asdict()}
+    def _describe_code(self, key: EntryKey, code: CodeVersion) -> None:
+        if code.fingerprint != key.fingerprint:  # edited between two steps
+            return
+        about = {"function": self._name, **code._asdict()}
         self._store.write_code(key, (json.dumps(about, indent=1) + "\n").encode())
+        self._described.add(key.fingerprint)
 
     def _drop(self, key: EntryKey) -> None:
         try:
             self._store.delete(key)
-        except (OSError, CacheKitError) as error:
-            self._warn("removed", error)
+        except (OSError, StoreError) as error:
+            self._warn("could not be removed", error)
 
-    def _warn(self, done: str, error: Exception) -> None:
+    def _warn(self, what: str, error: Exception) -> None:
         """Say that the cache failed, at the line of the user's call."""
-        text = f"a result of {self._name}() could not be {done}: {error}"
-        warnings.warn(CacheWarning(f"{text}; the call is computed"), stacklevel=4)
+        cause: object = error
+        if isinstance(error, OSError) and error.strerror:
+            # Without the path, which has a new name in it each time: Python then
+            # shows the same failure once and not a thousand times.
+            cause = f"{error.strerror} in {self._store.location}"
+        warnings.warn(
+            CacheWarning(f"a result of {self._name}() {what}: {cause}"),
+            stacklevel=_frames_of_ours() + 1,
+        )
 
 
-class NotMemorizedFunc(Generic[P, R]):
+class NotMemorizedFunc(_Wrapper[P, R]):
     """A function that is not cached, with the methods of one that is."""
-
-    __name__: str
-    __qualname__: str
-
-    def __init__(self, function: Callable[P, R]) -> None:
-        functools.update_wrapper(self, function)
-        self.func = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         return self.func(*args, **kwargs)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind to an instance."""
-        return self if instance is None else types.MethodType(self, instance)
-
-    def __repr__(self) -> str:
-        return f"NotMemorizedFunc({function_name(self.func)})"
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self._global_name() or (NotMemorizedFunc, (self.func,))
 
     def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:  # noqa: ARG002
         """Return False: nothing is kept."""
@@ -272,6 +323,18 @@ class NotMemorizedFunc(Generic[P, R]):
 
 
 def _memorize(
-    function: Callable[P, R], memory: Memory, ignore: tuple[str, ...]
+    function: Callable[P, R],
+    memory: Memory,
+    ignore: tuple[str, ...],
+    options: tuple[Any, ...],
 ) -> MemorizedFunc[P, R]:
-    return MemorizedFunc(function, memory, ignore=ignore)
+    return MemorizedFunc(function, memory, ignore=ignore, options=CodeOptions(*options))
+
+
+def _frames_of_ours() -> int:
+    """Count the frames between the caller and the first one outside of this module."""
+    frame: types.FrameType | None = sys._getframe(1)
+    count = 0
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame, count = frame.f_back, count + 1
+    return count

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import reprlib
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,9 +17,6 @@ from cachekit.hashing import HASH_VERSION
 
 # What a person sees of an argument. Longer, and records outweigh results.
 LONGEST_REPR = 80
-
-_shorten = reprlib.Repr()
-_shorten.maxstring = _shorten.maxother = LONGEST_REPR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,7 @@ class Record:
 
     def to_json(self) -> bytes:
         """Write the record as indented JSON."""
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+        return (json.dumps(vars(self), indent=1) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Record:
@@ -72,11 +70,29 @@ class Record:
             If the content is not a record.
         """
         found = json.loads(content)
-        names = {field.name for field in fields(cls)}
-        try:
-            return cls(**{name: found[name] for name in found if name in names})
-        except TypeError as error:
-            raise ValueError(f"not the record of a call: {error}") from error
+        if not isinstance(found, dict):
+            raise ValueError("not the record of a call: no JSON object")
+        known: dict[str, Any] = {
+            field.name: found.get(field.name) for field in fields(cls)
+        }
+        for field in fields(cls):
+            wanted = _TYPES[str(field.type).partition("[")[0]]
+            if not isinstance(known[field.name], wanted):
+                raise ValueError(
+                    f"not the record of a call: {field.name} is {known[field.name]!r}"
+                )
+        if not all(isinstance(facts, dict) for facts in known["arguments"].values()):
+            raise ValueError("not the record of a call: arguments without facts")
+        return cls(**known)
+
+
+# By annotation. A number that JSON wrote without a point is an int.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+    "dict": (dict,),
+}
 
 
 def describe_arguments(
@@ -89,6 +105,7 @@ def describe_arguments(
     }
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
     """Return the fields of a record that are the same for the whole process."""
     return {
@@ -105,12 +122,32 @@ def timestamp(seconds: float) -> str:
 
 
 def _describe(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):  # an array or a table: its content would not fit
-        dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
-        return f"<{type(value).__name__} {shape}{dtype}>"[:LONGEST_REPR]
+    """Describe a value in one short line, whatever its own code does."""
     try:
-        text = _shorten.repr(value)
-    except Exception as error:  # noqa: BLE001  (a repr is the user's code)
-        text = f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+        text = _shape_or_text(value)
+    except Exception as error:  # noqa: BLE001  (attributes and repr are user's code)
+        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…"
+
+
+def _shape_or_text(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape != ():  # its content would not fit
+        dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
+        return f"<{type(value).__name__} {shape}{dtype}>"
+    if isinstance(value, (bytes, bytearray, str)):  # reprlib would take all of it
+        return repr(value[:LONGEST_REPR])
+    return _Repr.repr(value)
+
+
+class _ShortRepr(reprlib.Repr):
+    """Short texts; what a repr raises is not hidden."""
+
+    def repr_instance(self, x: object, level: int) -> str:  # noqa: ARG002
+        """Write an object that is no container."""
+        return repr(x)[: LONGEST_REPR + 1]
+
+
+_Repr = _ShortRepr()
+_Repr.maxstring = _Repr.maxother = _Repr.maxlong = LONGEST_REPR

@@ -7,15 +7,20 @@ import inspect
 import logging
 import os
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
-from cachekit.hashing import HASH_VERSION
-from cachekit.memoization.function import MemorizedFunc, NotMemorizedFunc
+from cachekit.hashing import HASH_VERSION, function_name
+from cachekit.hashing.code import Environment, Track
+from cachekit.memoization.function import (
+    CodeOptions,
+    MemorizedFunc,
+    NotMemorizedFunc,
+)
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.serialization import codec_from
-from cachekit.stores import DictStore, Store, open_store
+from cachekit.stores import DictStore, LocalStore, Store, open_store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +66,6 @@ class Memory:
         self.compress = compress
         self.codec = codec_from(compress)
         self.counter = CallCounter()
-        self._given = location
         self.store = _store_at(location)
         if self.store is not None:
             # At the end of the process, or when the memory is no longer used.
@@ -76,29 +80,67 @@ class Memory:
         return f"Memory(location={self.location!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_open_memory, (self._given, self.compress))
+        place = self.location if isinstance(self.store, LocalStore) else self.store
+        return (_open_memory, (place, self.compress))
+
+    def __cachekit_hash__(self) -> object:
+        """Count for nothing: where results are kept does not change them."""
+        return None
 
     @overload
     def cache(
-        self, func: Callable[P, R], *, ignore: Collection[str] = ()
+        self,
+        func: Callable[P, R],
+        *,
+        ignore: Collection[str] | None = None,
+        track: Track = "deep",
+        version: object = None,
+        depends: Sequence[Any] = (),
+        environment: Environment = "record",
     ) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
 
     @overload
     def cache(
-        self, func: None = None, *, ignore: Collection[str] = ()
+        self,
+        func: None = None,
+        *,
+        ignore: Collection[str] | None = None,
+        track: Track = "deep",
+        version: object = None,
+        depends: Sequence[Any] = (),
+        environment: Environment = "record",
     ) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
 
-    def cache(self, func: Any = None, *, ignore: Collection[str] = ()) -> Any:
+    def cache(
+        self,
+        func: Any = None,
+        *,
+        ignore: Collection[str] | None = None,
+        track: Track = "deep",
+        version: object = None,
+        depends: Sequence[Any] = (),
+        environment: Environment = "record",
+    ) -> Any:
         """Cache a function; a decorator, with or without arguments.
 
         Parameters
         ----------
         func : callable
             The function. One that is cached already is unwrapped first.
-        ignore : collection of str, default ()
+        ignore : collection of str, optional
             Parameters that take no part in the key, such as a connection or a
             verbosity: calls that differ only in them share a result. ``"*"`` and
             ``"**"`` stand for the variable arguments.
+        track : {"deep", "self", "off"}, default "deep"
+            Which code counts: all that the function can run and read; its own body,
+            defaults and nothing else; or none.
+        version : object, optional
+            A value that counts as well, to be changed by hand.
+        depends : sequence, optional
+            More functions, values or files (as `pathlib.Path`) that count.
+        environment : {"record", "exact"}, default "record"
+            Whether the versions of Python and of the libraries that are called are
+            only recorded, or count as well.
 
         Returns
         -------
@@ -110,16 +152,23 @@ class Memory:
         TypeError
             If `func` cannot be called, or is a coroutine or a generator function.
         ValueError
-            If `ignore` names a parameter that the function does not have.
+            If `ignore` names a parameter that the function does not have, or another
+            option has a value that is not listed.
         """
+        options = CodeOptions(track, version, tuple(depends), environment)
+        return self._decorate(func, () if ignore is None else ignore, options)
+
+    def _decorate(self, func: Any, ignore: Any, options: CodeOptions) -> Any:
         if func is None:
-            return functools.partial(self.cache, ignore=ignore)
+            return functools.partial(self._decorate, ignore=ignore, options=options)
+        if isinstance(func, staticmethod):
+            return staticmethod(self._decorate(func.__func__, ignore, options))
         if isinstance(func, (MemorizedFunc, NotMemorizedFunc)):
             func = func.func
         _check_function(func)
         if self.store is None:
             return NotMemorizedFunc(func)
-        return MemorizedFunc(func, self, ignore=ignore)
+        return MemorizedFunc(func, self, ignore=ignore, options=options)
 
     def clear(self, warn: bool = True) -> None:
         """Remove every result in the store.
@@ -132,7 +181,7 @@ class Memory:
         if self.store is None:
             return
         if warn:
-            _log.warning("clearing the cache at %s", self.location)
+            _log.info("clearing the cache at %s", self.location)
         self.store.clear()
 
     def tally(self) -> Tally:
@@ -142,17 +191,29 @@ class Memory:
 
 @overload
 def cache(
-    func: Callable[P, R], *, ignore: Collection[str] = ()
+    func: Callable[P, R],
+    *,
+    ignore: Collection[str] | None = None,
+    track: Track = "deep",
+    version: object = None,
+    depends: Sequence[Any] = (),
+    environment: Environment = "record",
 ) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
 
 
 @overload
 def cache(
-    func: None = None, *, ignore: Collection[str] = ()
+    func: None = None,
+    *,
+    ignore: Collection[str] | None = None,
+    track: Track = "deep",
+    version: object = None,
+    depends: Sequence[Any] = (),
+    environment: Environment = "record",
 ) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
 
 
-def cache(func: Any = None, *, ignore: Collection[str] = ()) -> Any:
+def cache(func: Any = None, **options: Any) -> Any:
     """Cache a function in the default place; a decorator.
 
     The place is the folder that the environment variable ``CACHEKIT_DIR`` names
@@ -162,15 +223,16 @@ def cache(func: Any = None, *, ignore: Collection[str] = ()) -> Any:
     ----------
     func : callable
         The function.
-    ignore : collection of str, default ()
-        As for `Memory.cache`, as are the errors.
+    **options
+        `ignore`, `track`, `version`, `depends` and `environment`, as for
+        `Memory.cache`, as are the errors.
 
     Returns
     -------
     MemorizedFunc
         To be called as the function is.
     """
-    return default_memory().cache(func, ignore=ignore)
+    return default_memory().cache(func, **options)
 
 
 def default_memory() -> Memory:
@@ -178,18 +240,19 @@ def default_memory() -> Memory:
     return _memory_at(default_location())
 
 
-def default_location() -> Path:
-    """Return the folder that ``CACHEKIT_DIR`` names, else the system's for caches."""
+def default_location() -> str:
+    """Return the place that ``CACHEKIT_DIR`` names, else the system's for caches."""
     chosen = os.environ.get("CACHEKIT_DIR")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        is_address = "://" in chosen
+        return chosen if is_address else str(Path(chosen).expanduser().absolute())
     from platformdirs import user_cache_path
 
-    return user_cache_path("cachekit", appauthor=False)
+    return str(user_cache_path("cachekit", appauthor=False))
 
 
 @functools.cache
-def _memory_at(location: Path) -> Memory:
+def _memory_at(location: str) -> Memory:
     return Memory(location)
 
 
@@ -206,14 +269,13 @@ def _store_at(location: str | os.PathLike[str] | Store | None) -> Store | None:
 def _check_function(func: Any) -> None:
     if not callable(func):
         raise TypeError(f"a function is cached, not {func!r}")
-    for is_unsupported in (
-        inspect.iscoroutinefunction,
-        inspect.isgeneratorfunction,
-        inspect.isasyncgenfunction,
+    for kind, is_of_kind in (
+        ("a coroutine function", inspect.iscoroutinefunction),
+        ("a generator function", inspect.isgeneratorfunction),
+        ("an asynchronous generator function", inspect.isasyncgenfunction),
     ):
-        if is_unsupported(func):
-            kind = is_unsupported.__name__[2:].replace("function", " function")
+        if is_of_kind(func):
             raise TypeError(
-                f"{func.__qualname__}() is a {kind}, which cannot be cached yet: "
+                f"{function_name(func)}() is {kind}, which cannot be cached yet: "
                 f"cache a function that returns its values"
             )

@@ -84,6 +84,7 @@ def _seconds(store: Store, key: EntryKey) -> float:
 def _add_quietly(store: Store, hits: Mapping[EntryKey, int]) -> None:
     # Statistics of a cache that is read-only or gone are worth no warning.
     try:
-        store.add_hits(hits)
+        # What is gone, perhaps with its whole store, needs no statistics.
+        store.add_hits({key: n for key, n in hits.items() if store.contains(key)})
     except (OSError, CacheKitError):
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from cachekit.errors import ContainerError
@@ -21,8 +22,15 @@ def write_value(file: BinaryIO, value: object, codec: Codec) -> int:
     return container.write(file, stream, buffers, codec)
 
 
-def read_value(file: BinaryIO) -> Any:
+def read_value(file: BinaryIO, *, modules: Mapping[str, str] | None = None) -> Any:
     """Read the value that an open file holds.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading, at its start.
+    modules : mapping of str to str, optional
+        Modules whose classes are to be looked for under another name.
 
     Raises
     ------
@@ -32,7 +40,7 @@ def read_value(file: BinaryIO) -> Any:
     """
     stream, buffers = container.read(file)
     try:
-        return pickling.rebuild(stream, buffers)
+        return pickling.rebuild(stream, buffers, modules)
     except MemoryError:
         raise
     except Exception as error:  # unpickling runs the value's own code

@@ -10,8 +10,8 @@ import copyreg
 import io
 import pickle
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 
 # A smaller buffer costs less inside the stream than as a part of its own.
 SMALLEST_BUFFER = 4096
@@ -42,9 +42,39 @@ def flatten(value: object) -> tuple[bytes, list[memoryview]]:
         return _flatten_with(cloudpickle.Pickler, value)
 
 
-def rebuild(stream: bytes | memoryview, buffers: Sequence[Any]) -> Any:
-    """Unpickle a value from its stream and its buffers."""
+def rebuild(
+    stream: bytes | memoryview,
+    buffers: Sequence[Any],
+    modules: Mapping[str, str] | None = None,
+) -> Any:
+    """Unpickle a value from its stream and its buffers.
+
+    Parameters
+    ----------
+    stream : bytes or memoryview
+        The pickle stream.
+    buffers : sequence of buffers
+        The memory that the stream refers to.
+    modules : mapping of str to str, optional
+        Modules to be looked for under another name.
+    """
+    if modules and any(name.encode() in bytes(stream) for name in modules):
+        return _Renaming(io.BytesIO(stream), buffers=buffers, modules=modules).load()
     return pickle.loads(stream, buffers=buffers)
+
+
+class _Renaming(pickle.Unpickler):
+    """An unpickler that finds some modules under other names."""
+
+    def __init__(
+        self, file: BinaryIO, *, buffers: Sequence[Any], modules: Mapping[str, str]
+    ) -> None:
+        super().__init__(file, buffers=buffers)
+        self._modules = modules
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a global of a module."""
+        return super().find_class(self._modules.get(module, module), name)
 
 
 def _flatten_with(make_pickler: Any, value: object) -> tuple[bytes, list[memoryview]]:

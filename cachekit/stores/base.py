@@ -135,6 +135,10 @@ class Store(ABC):
         """Open the value of an entry, and note that it was used; None if absent."""
 
     @abstractmethod
+    def contains(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry, which does not count as a use."""
+
+    @abstractmethod
     def read(self, key: EntryKey, name: str) -> bytes | None:
         """Return one file of an entry, or None if it is absent."""
 
@@ -148,7 +152,7 @@ class Store(ABC):
 
     @abstractmethod
     def clear(self, function: str | None = None) -> None:
-        """Remove every entry, or every entry of one function."""
+        """Remove every entry, or every entry of one function, and their statistics."""
 
     @abstractmethod
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
@@ -164,7 +168,7 @@ class Store(ABC):
 
     @abstractmethod
     def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
-        """Add to the number of times that each entry was used."""
+        """Add to the number of times that each entry was used; below 0 takes off."""
 
     @abstractmethod
     def hits(self) -> dict[str, int]:
@@ -196,6 +200,10 @@ class DictStore(Store):
                 self._about[key.path] = (self._about[key.path][0], time.time())
         return io.BytesIO(content)
 
+    def contains(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry."""
+        return VALUE in self._entries.get(key.path, {})
+
     def read(self, key: EntryKey, name: str) -> bytes | None:
         """Return one file of an entry, or None."""
         return self._entries.get(key.path, {}).get(name)
@@ -218,6 +226,9 @@ class DictStore(Store):
             for version in list(self._code):
                 if function is None or version[0] == folder_name(function):
                     del self._code[version]
+            for path in list(self._hits):
+                if function is None or path.startswith(f"{folder_name(function)}/"):
+                    del self._hits[path]
 
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
         """List the entries, or those of one function."""
@@ -248,7 +259,7 @@ class DictStore(Store):
 
     def hits(self) -> dict[str, int]:
         """Return the number of uses of each entry."""
-        return dict(self._hits)
+        return {path: count for path, count in self._hits.items() if count}
 
     def _publish(self, key: EntryKey, files: dict[str, bytes], *, over: bool) -> bool:
         with self._lock:

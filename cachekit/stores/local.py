@@ -28,6 +28,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
 from cachekit.errors import StoreError
@@ -100,6 +101,13 @@ class LocalStore(Store):
                 os.utime(path)
         return file
 
+    def contains(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry."""
+        try:
+            return S_ISREG((self.root / key.path / VALUE).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def read(self, key: EntryKey, name: str) -> bytes | None:
         """Return one file of an entry, or None if it is absent."""
         return _read(self.root / key.path / name)
@@ -125,6 +133,13 @@ class LocalStore(Store):
         """
         if not self._is_ours():
             return
+        if function is None:
+            self._remove(self.root / ".stats")
+        else:
+            start = f"{folder_name(function)}/"
+            self._add_counts(
+                {path: -n for path, n in self.hits().items() if path.startswith(start)}
+            )
         for folder in self._function_folders(function):
             versions = _code_versions(folder)
             for version in versions:
@@ -199,9 +214,10 @@ class LocalStore(Store):
             try:
                 _rename_into_place(staged, final)
             except OSError as error:
-                if error.errno not in _ALREADY_THERE:
+                is_in_the_way = error.errno == errno.ENOTDIR and final.is_file()
+                if error.errno not in _ALREADY_THERE and not is_in_the_way:
                     raise
-                if (final / VALUE).exists():
+                if (final / VALUE).is_file():
                     return False
                 self._remove(final)  # damaged: an entry without a value
             else:
@@ -216,8 +232,10 @@ class LocalStore(Store):
         except FileNotFoundError:
             return
         # A commit that had found its way before the rename may still arrive.
-        for _ in range(10):
+        for _ in range(MOST_RENAMES):
             shutil.rmtree(away, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                away.unlink()  # it was a file
             if not away.exists():
                 return
 
@@ -266,7 +284,11 @@ class LocalStore(Store):
 
     def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
         """Write this process's counts into a file of their own."""
-        counts = {key.path: count for key, count in hits.items()}
+        self._add_counts({key.path: count for key, count in hits.items()})
+
+    def _add_counts(self, counts: dict[str, int]) -> None:
+        if not counts:
+            return
         self._prepare()
         folder = self.root / ".stats"
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,7 +302,7 @@ class LocalStore(Store):
         total: dict[str, int] = {}
         for path in (self.root / ".stats").glob("*.json"):
             _merge(total, _counts_in(path))
-        return total
+        return {path: count for path, count in total.items() if count}
 
     def _adopt(self, paths: list[Path]) -> dict[str, int]:
         """Take over the counts in some files; a rename decides who gets each."""

@@ -175,7 +175,7 @@ def generator() -> Iterator[int]:
     [
         (coroutine, "coroutine function"),
         (generator, "generator function"),
-        (async_generator, "asyncgen function"),
+        (async_generator, "asynchronous generator function"),
         (functools.partial(coroutine), "coroutine function"),
         (functools.partial(generator), "generator function"),
     ],
@@ -233,7 +233,7 @@ def test_caching_a_cached_function_unwraps_it(memory: Memory, store: Path) -> No
 
 
 def test_to_ignore_none_is_to_ignore_nothing(memory: Memory) -> None:
-    cached = memory.cache(roll, ignore=None)  # type: ignore[call-overload]
+    cached = memory.cache(roll, ignore=None)
 
     assert cached(6) != cached(7)
 

@@ -264,7 +264,7 @@ def test_a_tilde_in_the_environment_is_the_home_directory(
     no_default.setenv("USERPROFILE", str(tmp_path))
     no_default.setenv("CACHEKIT_DIR", "~/place")
 
-    assert default_location() == tmp_path / "place"
+    assert default_location() == str(tmp_path / "place")
 
 
 def test_a_scheme_in_the_environment_that_no_store_serves_is_an_error(

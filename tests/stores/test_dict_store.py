@@ -29,10 +29,11 @@ class TestDictStore(StoreContract[DictStore]):
         del store._entries[key.path][name]
 
     def age(self, store: DictStore, key: EntryKey, seconds: float) -> None:
-        store._used[key.path] -= seconds
+        about, used = store._about[key.path]
+        store._about[key.path] = (about, used - seconds)
 
     def litter(self, store: DictStore) -> list[str]:
-        return sorted(set(store._keys) - set(store._entries))
+        return sorted(set(store._about) - set(store._entries))
 
 
 def test_it_is_told_apart_from_a_folder() -> None:
@@ -53,4 +54,4 @@ def test_deleted_entries_take_no_memory() -> None:
 
     store.delete(key_of())
 
-    assert [*store._entries, *store._keys, *store._used] == []
+    assert [*store._entries, *store._about] == []

@@ -1,0 +1,80 @@
+"""Digests side by side with joblib and with raw BLAKE3, as ratios within one run.
+
+Needs joblib besides cachekit: ``python benchmarks/hashing.py``. Each pair is timed in
+turns, so that a machine that slows down does so for both; the median of the turns
+counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import joblib
+import numpy as np
+from blake3 import blake3
+
+from cachekit import digest
+
+TURNS = 7
+
+
+def main() -> None:
+    """Time every row and print the table."""
+    array = np.random.default_rng(0).random(8_000_000)
+    memory = array.view(np.uint8).data
+    rows: list[tuple[str, Callable[[], Any], Callable[[], Any], float]] = [
+        ("64 MB of floats, against joblib", *_both(array), 9),
+        (
+            "64 MB of floats, against raw BLAKE3",
+            lambda: digest(array),
+            lambda: blake3(memory, max_threads=blake3.AUTO).hexdigest(),
+            0.9,
+        ),
+        ("a list of 10⁶ numbers", *_both(list(range(10**6))), 10),
+        ("a dict of 2·10⁵", *_both({f"k{i}": i for i in range(200_000)}), 10),
+        ("10⁵ small tuples", *_both([(i, str(i), 0.5) for i in range(10**5)]), 5),
+        ("10⁵ small dicts", *_both([{"a": i, "b": str(i)} for i in range(10**5)]), 1),
+        ("a small tuple", *_both((1, 2.5, "abc")), 1),
+    ]
+    print(f"{'':38}{'cachekit':>10}{'other':>10}{'ratio':>8}{'owed':>6}")
+    for name, ours, other, owed in rows:
+        mine, theirs = _times(ours, other)
+        print(
+            f"{name:38}{_text(mine):>10}{_text(theirs):>10}"
+            f"{theirs / mine:>8.1f}{owed:>6}"
+        )
+
+
+def _both(value: object) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    return lambda: digest(value), lambda: joblib.hash(value)
+
+
+def _times(*functions: Callable[[], Any]) -> list[float]:
+    """Return the median seconds of each function, called in turns."""
+    found: list[list[float]] = [[] for _ in functions]
+    counts = [_count(function) for function in functions]
+    for _ in range(TURNS):
+        for function, count, times in zip(functions, counts, found, strict=True):
+            started = time.perf_counter()
+            for _ in range(count):
+                function()
+            times.append((time.perf_counter() - started) / count)
+    return [statistics.median(times) for times in found]
+
+
+def _count(function: Callable[[], Any]) -> int:
+    """Choose how often to call a function, so that a turn takes 10 ms or more."""
+    started = time.perf_counter()
+    function()
+    return max(1, int(0.01 / (time.perf_counter() - started)))
+
+
+def _text(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds > 1e-3 else f"{seconds * 1e6:.1f} µs"
+
+
+if __name__ == "__main__":
+    main()
