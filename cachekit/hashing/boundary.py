@@ -95,7 +95,7 @@ def _site_folders() -> tuple[Path, ...]:
 @functools.lru_cache(maxsize=1024)
 def library_version(top: str) -> str:
     """Return the version of the library that a top-level module belongs to."""
-    if top == "python":
+    if top == "python" or top in sys.stdlib_module_names:
         return ".".join(map(str, sys.version_info[:3]))
     module = sys.modules.get(top)
     version = getattr(module, "__version__", None)

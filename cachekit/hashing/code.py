@@ -95,14 +95,21 @@ class Code:
         return CodeVersion(fingerprint, units, sources, _versions(survey))
 
     def _take_survey(self) -> Survey:
-        # A callable that is no function goes by what it is made of: the functions
-        # of a partial, the class and the state of an instance.
-        root = self._function
-        is_code = isinstance(root, (types.FunctionType, type))
-        anchor = root if is_code and self._track != "off" else _no_code
-        survey = Survey(anchor, deep=self._track == "deep")
-        if not is_code and self._track != "off":
+        root, deep = self._function, self._track == "deep"
+        if self._track == "off":
+            survey = Survey(_no_code, deep=deep)
+        elif isinstance(root, types.FunctionType) or (
+            isinstance(root, type) and is_followed(root)
+        ):
+            survey = Survey(root, deep=deep)
+        else:
+            # It goes by what it is made of: the functions of a partial, the class and
+            # the state of an instance; or by name and version, if a library's.
+            survey = Survey(_no_code, deep=deep)
             survey.depend_on("callable", root)
+            library = _library_of(root)
+            if library is not None:
+                survey.depend_on("version", boundary.library_version(library))
         for number, thing in enumerate(self._depends):
             survey.depend_on(f"depends {number}", thing)
         return survey
@@ -157,6 +164,15 @@ def _code_of(function: Any) -> Code:
             _codes.clear()
         code = _codes[id(function)] = Code(function)
     return code
+
+
+def _library_of(thing: Any) -> str | None:
+    """Return the installed package that a callable comes from, if it is from one."""
+    module = str(getattr(thing, "__module__", None) or type(thing).__module__)
+    top = module.partition(".")[0]
+    if boundary.is_users(module) or top in sys.stdlib_module_names:
+        return None
+    return top
 
 
 def _versions(survey: Survey) -> dict[str, str]:

@@ -69,8 +69,9 @@ class Survey:
     """
 
     def __init__(self, root: Any, *, deep: bool = True) -> None:
-        name = getattr(root, "__module__", None) or ""
-        self._package = name.partition(".")[0]
+        # Installed or not, the package of the function itself is the user's.
+        package = home(root).partition(".")[0]
+        self._package = "" if package in sys.stdlib_module_names else package
         self._deep = deep
         self.units: list[Unit] = []
         self.libraries: set[str] = set()
