@@ -40,7 +40,9 @@ def _elements(array: np.ndarray[Any, Any], order: str) -> object:
         return array.ravel(order="K" if order == "F" else "C").tolist()
     if array.dtype.itemsize == 0 or array.size == 0:
         return None
-    return Buffer(_blocks(array.T if order == "F" else array))
+    laid_out = array.T if order == "F" else array
+    size = array.nbytes if laid_out.flags.c_contiguous else 0
+    return Buffer(_blocks(laid_out), size)
 
 
 def _blocks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:

@@ -17,6 +17,7 @@ memo, straight into the hash::
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -36,9 +37,14 @@ DIGEST_BYTES = 16
 # The types that pickle writes by value alone: no memo, no reduction.
 ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
-# A list or tuple of at most so many atoms is written in place rather than by its
-# digest: for ten numbers that is 20 times faster, and 32 bound what sharing costs.
+# A list or tuple of at most so many atoms, or a dict of them by text, is written in
+# place rather than by its digest: many times faster, and 32 bound what sharing costs.
 SMALL = 32
+
+# Memory of this size is hashed by several threads, which takes 0.2 ms to set up. Never
+# by `blake3.AUTO`: its threads are gone after a fork, and the child waits for ever.
+THREADED_BYTES = 8 << 20
+MOST_THREADS = 8
 
 # Deeper than this, nodes are visited from a list instead of by recursion: the
 # interpreter allows 1,000 frames, and each level takes three.
@@ -147,8 +153,12 @@ class Hasher(pickle.Pickler):
         self._root: object = root
         self._digest_of = digest_of
 
-    def persistent_id(self, obj: Any) -> bytes | None:
-        """Return the digest that stands for `obj`, or None to have it written."""
+    def persistent_id(self, obj: Any) -> object:
+        """Return what stands for `obj` in the stream, or None to have it written.
+
+        For a node that is its digest, as bytes. For a small dict it is a tuple of
+        its sorted content, which the pickler writes in place.
+        """
         kind = type(obj)
         if kind in ATOMS:
             return None
@@ -157,6 +167,9 @@ class Hasher(pickle.Pickler):
             return None
         if (kind is tuple or kind is list) and _is_small(obj):
             return None
+        if kind is dict and _is_small_dict(obj):
+            keys = sorted(obj)
+            return ("dict", *keys, *map(obj.__getitem__, keys))
         return self._digest_of(obj)
 
 
@@ -169,6 +182,8 @@ def is_node(value: object) -> bool:
     kind = type(value)
     if kind in ATOMS or kind is reducers.Buffer:
         return False
+    if kind is dict:
+        return not _is_small_dict(value)  # type: ignore[arg-type]
     return not ((kind is tuple or kind is list) and _is_small(value))  # type: ignore[arg-type]
 
 
@@ -270,7 +285,7 @@ class Nodes:
 
     def digest_buffer(self, buffer: reducers.Buffer) -> bytes:
         """Hash memory as it lies."""
-        content = blake3(b"buffer:")
+        content = blake3(b"buffer:", max_threads=_threads(buffer.size))
         for block in buffer.blocks:
             content.update(block)
         result = content.digest(DIGEST_BYTES)
@@ -293,6 +308,10 @@ class Nodes:
             error.climb(node, reducers.path_from(node, error.culprit, error.path))
             raise
         return content.digest(DIGEST_BYTES)
+
+
+def _threads(size: int) -> int:
+    return min(MOST_THREADS, os.cpu_count() or 1) if size >= THREADED_BYTES else 1
 
 
 def _digest_plain(value: object) -> bytes:
@@ -324,6 +343,14 @@ def _is_plain(items: Sequence[object]) -> bool:
 
 def _is_small(items: Sequence[object]) -> bool:
     return len(items) <= SMALL and set(map(type, items)) <= ATOMS
+
+
+def _is_small_dict(items: dict[Any, Any]) -> bool:
+    return (
+        len(items) <= SMALL
+        and set(map(type, items)) <= {str}
+        and set(map(type, items.values())) <= ATOMS
+    )
 
 
 _NATURALLY_ORDERED: tuple[set[type], ...] = ({str}, {int})

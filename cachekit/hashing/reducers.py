@@ -35,12 +35,21 @@ class Form(NamedTuple):
 
 
 class Buffer:
-    """Memory to feed to the hash as it lies, block by block, without a copy."""
+    """Memory to feed to the hash as it lies, block by block, without a copy.
 
-    __slots__ = ("blocks",)
+    Parameters
+    ----------
+    blocks : iterable of memoryview
+        The memory.
+    size : int, default 0
+        Bytes of a block, if it is large.
+    """
 
-    def __init__(self, blocks: Iterable[memoryview]) -> None:
+    __slots__ = ("blocks", "size")
+
+    def __init__(self, blocks: Iterable[memoryview], size: int = 0) -> None:
         self.blocks = blocks
+        self.size = size
 
 
 class Unordered(NamedTuple):

@@ -12,6 +12,7 @@ import ast
 import functools
 import linecache
 import sys
+import textwrap
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -136,7 +137,7 @@ def _without_annotation(statement: ast.stmt) -> ast.stmt:
 
 
 class _ParsedFile(NamedTuple):
-    text: str
+    lines: list[str]
     codes: dict[str, list[types.CodeType]]  # by qualified name
     nodes: dict[int, list[_FunctionNode]]  # by first line, decorators included
     bindings: dict[str, list[object]]  # by name bound at the top
@@ -158,7 +159,8 @@ def _find_source(
         if _behaviour(candidate) == wanted:
             node = _node_of(candidate, file)
             if node is not None:
-                return _undecorated(node), ast.get_source_segment(file.text, node) or ""
+                lines = file.lines[candidate.co_firstlineno - 1 : node.end_lineno]
+                return _undecorated(node), textwrap.dedent("".join(lines))
     return None
 
 
@@ -183,7 +185,7 @@ def _parse(filename: str, text: str) -> _ParsedFile | None:
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(item.lineno for item in decorators)])
             nodes.setdefault(line, []).append(node)
-    return _ParsedFile(text, codes, nodes, _bindings(tree))
+    return _ParsedFile(text.splitlines(keepends=True), codes, nodes, _bindings(tree))
 
 
 def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:

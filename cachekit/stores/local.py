@@ -344,6 +344,8 @@ def _rename_into_place(staged: Path, final: Path) -> None:
     for _ in range(MOST_RENAMES):
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # taken away between two of them
+            continue
         except FileExistsError:
             if final.parent.exists():  # a file is in the way
                 raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
 from cachekit.hashing import digest
+from cachekit.hashing.hasher import THREADED_BYTES
 
 Array = np.ndarray[Any, Any]
 Values = Callable[[], list[Any]]
@@ -345,3 +348,21 @@ def test_an_array_is_hashed_without_a_copy() -> None:
     tracemalloc.stop()
 
     assert peak < array.nbytes / 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_hashes_a_large_array_too() -> None:
+    array = np.zeros(THREADED_BYTES, dtype="u1")
+    expected = digest(array)
+    reader, writer = os.pipe()
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # rather than for ever
+        os.write(writer, digest(array).encode())
+        os._exit(0)
+    os.close(writer)
+
+    with open(reader, "rb") as pipe:  # noqa: PTH123
+        assert pipe.read().decode() == expected
+    os.waitpid(child, 0)
