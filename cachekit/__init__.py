@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         StoreError,
         UnhashableArgument,
     )
-    from cachekit.hashing import digest, fingerprint
+    from cachekit.hashing import digest, fingerprint, hash, register_hasher  # noqa: A004
     from cachekit.memoization import Memory, cache
 
 __version__ = "0.1.0.dev0"
@@ -41,6 +41,8 @@ __all__ = [
     "cache",
     "digest",
     "fingerprint",
+    "hash",
+    "register_hasher",
 ]
 
 _HOME = {
@@ -54,6 +56,8 @@ _HOME = {
     "cache": "cachekit.memoization",
     "digest": "cachekit.hashing",
     "fingerprint": "cachekit.hashing",
+    "hash": "cachekit.hashing",
+    "register_hasher": "cachekit.hashing",
 }
 
 
