@@ -102,7 +102,7 @@ def digest_with(value: object, form_of: Callable[[Any], reducers.Form]) -> str:
 def hash(  # noqa: A001  (joblib's name)
     obj: object,
     hash_name: Literal["md5", "sha1"] = "md5",
-    coerce_mmap: bool = False,  # noqa: ARG001
+    coerce_mmap: bool = False,
 ) -> str:
     """Hash a value, with joblib's signature; prefer `digest`.
 
@@ -113,7 +113,8 @@ def hash(  # noqa: A001  (joblib's name)
     hash_name : {"md5", "sha1"}, default "md5"
         Accepted for joblib's sake. The digest is BLAKE3 in any case.
     coerce_mmap : bool, default False
-        Accepted for joblib's sake. A memory map always equals the array it maps.
+        Whether a memory map equals the array it maps, as it does for `digest` and
+        in keys.
 
     Returns
     -------
@@ -125,7 +126,13 @@ def hash(  # noqa: A001  (joblib's name)
             f"Valid options for 'hash_name' are ('md5', 'sha1'). "
             f"Got hash_name={hash_name!r} instead."
         )
-    return digest(obj)
+    return digest(obj) if coerce_mmap else digest_with(obj, _form_telling_maps)
+
+
+def _form_telling_maps(value: Any) -> reducers.Form:
+    tag, parts = reducers.canonical(value)
+    is_map = type(value).__name__ == "memmap" and tag == b"ndarray:"
+    return reducers.Form(b"memmap:" if is_map else tag, parts)
 
 
 class Hasher(pickle.Pickler):

@@ -176,6 +176,7 @@ def test_register_hasher_wants_a_type() -> None:
 
 def test_hash_has_the_signature_of_joblib() -> None:
     assert hash([1], hash_name="sha1", coerce_mmap=True) == digest([1])
+    assert hash({"a": {1, 2}}) == digest({"a": {2, 1}})
     with pytest.raises(ValueError, match="Valid options for 'hash_name' are"):
         hash([1], hash_name="sha256")  # type: ignore[arg-type]
 
