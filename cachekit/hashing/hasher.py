@@ -86,8 +86,12 @@ def digest(value: object) -> str:
 def digest_with(value: object, form_of: Callable[[Any], reducers.Form]) -> str:
     """Hash a value whose nodes are taken apart by another function than usual."""
     kind = type(value)
-    if kind in ATOMS or ((kind is tuple or kind is list) and _is_plain(value)):  # type: ignore[arg-type]
-        return _digest_plain(value).hex()
+    if kind in ATOMS:
+        return _digest_atom(value).hex()
+    if (kind is tuple or kind is list) and _is_plain(value):  # type: ignore[arg-type]
+        content = blake3()
+        _write_plain(value, content.update)
+        return content.hexdigest(DIGEST_BYTES)
     try:
         return Nodes(form_of).digest(value).hex()
     except _Cycle:
@@ -288,7 +292,7 @@ class Nodes:
 
     def sort_key(self, value: object) -> bytes:
         """Return what an item of a set or dict is sorted by."""
-        return _digest_plain(value) if type(value) in ATOMS else self.digest(value)
+        return _digest_atom(value) if type(value) in ATOMS else self.digest(value)
 
     def digest_buffer(self, buffer: reducers.Buffer) -> bytes:
         """Hash memory as it lies."""
@@ -321,10 +325,8 @@ def _threads(size: int) -> int:
     return min(MOST_THREADS, os.cpu_count() or 1) if size >= THREADED_BYTES else 1
 
 
-def _digest_plain(value: object) -> bytes:
-    content = blake3()
-    _write_plain(value, content.update)
-    return content.digest(DIGEST_BYTES)
+def _digest_atom(value: object) -> bytes:
+    return blake3(pickle.dumps(value, protocol=5)).digest(DIGEST_BYTES)
 
 
 def _write_plain(value: object, write: Callable[[bytes], object]) -> None:
