@@ -21,13 +21,14 @@ import importlib.util
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from cachekit.errors import CacheWarning, UnhashableArgument
 from cachekit.hashing import boundary, classes, hasher, reducers
+from cachekit.hashing.guard import MISSING, Guard, content_of
 from cachekit.hashing.names import Import, names_read
 from cachekit.hashing.reducers import Form
 from cachekit.hashing.syntax import shallow, statement_that_makes
@@ -35,8 +36,6 @@ from cachekit.hashing.syntax import shallow, statement_that_makes
 # Where an edge leads: ("unit", 3), ("value", digest), ("library", "numpy"), …
 Target = tuple[object, ...]
 Edge = tuple[str, Target]
-
-_MISSING = object()
 
 
 class Unit:
@@ -77,14 +76,7 @@ class Survey:
         self.libraries: set[str] = set()
         self._numbers: dict[int, int] = {}
         self._pending: list[Any] = []
-        # What the guard compares, by identity but for the values.
-        self._seen: list[object] = []
-        self._names: list[tuple[Mapping[str, Any], str, object]] = []
-        self._cells: list[tuple[types.CellType, object]] = []
-        self._functions: list[tuple[types.FunctionType, object, object, object]] = []
-        self._classes: list[tuple[type, int]] = []
-        self._values: list[tuple[object, str]] = []
-        self._files: list[tuple[Path, object]] = []
+        self._guard = Guard()
         self._number(root)
         self.follow()
 
@@ -105,23 +97,8 @@ class Survey:
         return [[unit.content, unit.edges] for unit in self.units]
 
     def is_current(self) -> bool:
-        """Tell whether everything that was looked at is still the same.
-
-        Reads no source. Values that can change in place are hashed again.
-        """
-        return (
-            all(space.get(name, _MISSING) is it for space, name, it in self._names)
-            and all(_content(cell) is it for cell, it in self._cells)
-            and all(
-                function.__code__ is code
-                and function.__defaults__ is defaults
-                and function.__kwdefaults__ is keywords
-                for function, code, defaults, keywords in self._functions
-            )
-            and all(len(vars(kind)) == count for kind, count in self._classes)
-            and all(self._digest(value) == digest for value, digest in self._values)
-            and all(_stamp(path) == stamp for path, stamp in self._files)
-        )
+        """Tell whether everything that was looked at is still the same."""
+        return self._guard.is_current(self._digest)
 
     # --- what the names lead to ---
 
@@ -135,14 +112,14 @@ class Survey:
         """Return the number of a unit; one that is new will be visited."""
         if id(thing) not in self._numbers:
             self._numbers[id(thing)] = len(self.units)
-            self._seen.append(thing)
+            self._guard.keep(thing)
             self.units.append(Unit(unit_name(thing)))
             self._pending.append(thing)
         return self._numbers[id(thing)]
 
     def _target(self, thing: Any, made_by: tuple[str, str] | None = None) -> Target:
         """Return the end of an edge: a unit, a library, or the digest of a value."""
-        if thing is _MISSING:
+        if thing is MISSING:
             return ("missing",)
         if isinstance(thing, types.ModuleType):
             if self._is_users(thing.__name__):
@@ -159,7 +136,7 @@ class Survey:
                 raise
             return self._creation(thing, error, *made_by)
         if not is_frozen(thing):
-            self._values.append((thing, digest))
+            self._guard.watch_value(thing, digest)
         return ("value", digest)
 
     def _code_target(self, thing: Any) -> Target:
@@ -202,7 +179,7 @@ class Survey:
         return ("created", kind, statement)
 
     def _file(self, path: Path) -> Target:
-        self._files.append((path, _stamp(path)))
+        self._guard.watch_file(path)
         try:
             return ("file", hasher.digest(path.read_bytes()))
         except OSError:
@@ -221,14 +198,7 @@ class Survey:
     # --- functions ---
 
     def _visit_function(self, function: types.FunctionType, unit: Unit) -> None:
-        self._functions.append(
-            (
-                function,
-                function.__code__,
-                function.__defaults__,
-                function.__kwdefaults__,
-            )
-        )
+        self._guard.watch_function(function)
         if not self._is_users(home(function)):
             unit.content = ["library", home(function), function.__code__.co_qualname]
             unit.edges = list(self._users_code_held(function))
@@ -243,7 +213,7 @@ class Survey:
             yield f"default {number}", self._default(default)
         keywords = function.__kwdefaults__ or {}
         for name, default in sorted(keywords.items()):
-            self._names.append((keywords, name, default))
+            self._guard.watch_name(keywords, name, default)
             yield f"default {name}", self._default(default)
 
     def _default(self, default: object) -> Target:
@@ -278,8 +248,8 @@ class Survey:
 
         One without a digest is an error, since no statement tells the values apart.
         """
-        thing = _content(cell)
-        self._cells.append((cell, thing))
+        thing = content_of(cell)
+        self._guard.watch_cell(cell, thing)
         try:
             return self._walk(thing, path[1:], None)
         except UnhashableArgument as error:
@@ -296,9 +266,9 @@ class Survey:
         name, space = path[0], function.__globals__
         if name in _NAMES_OF_MODULES:
             return None  # __name__, __file__: where the code is, not what it does
-        thing = space.get(name, _MISSING)
-        self._names.append((space, name, thing))
-        if thing is _MISSING and name in _BUILTINS:
+        thing = space.get(name, MISSING)
+        self._guard.watch_name(space, name, thing)
+        if thing is MISSING and name in _BUILTINS:
             return None  # the name stands in the syntax tree already
         return self._walk(thing, path[1:], (home(function), name))
 
@@ -317,7 +287,7 @@ class Survey:
                 thing = _submodule(thing, name)
             else:
                 thing = space[name]
-                self._names.append((space, name, thing))
+                self._guard.watch_name(space, name, thing)
         return self._target(thing, made_by)
 
     def _import(self, function: types.FunctionType, wanted: Import) -> Target:
@@ -341,11 +311,11 @@ class Survey:
         Its other contents (counters, locks, caches) are its own affair.
         """
         for name, cell in sorted(_cells_of(function), key=itemgetter(0)):
-            thing = _content(cell)
+            thing = content_of(cell)
             is_constant = type(thing) in hasher.ATOMS
             is_code = isinstance(thing, (types.FunctionType, type))
             if is_constant or is_code or holds_users_code(thing):
-                self._cells.append((cell, thing))
+                self._guard.watch_cell(cell, thing)
                 yield name, self._target(thing)
         wrapped = getattr(function, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
@@ -357,7 +327,7 @@ class Survey:
     # --- classes and modules ---
 
     def _visit_class(self, kind: type, unit: Unit) -> None:
-        self._classes.append((kind, len(vars(kind))))
+        self._guard.watch_class(kind)
         unit.content = [kind.__qualname__, *classes.fields(kind)]
         edges: list[Edge] = [
             (f"base {number}", self._target(base))
@@ -365,8 +335,6 @@ class Survey:
         ]
         for name, member in classes.members(kind):
             edges.append((name, self._target(member, (kind.__module__, name))))
-        for name, thing in vars(kind).items():
-            self._names.append((vars(kind), name, thing))
         unit.edges = edges
 
     def _visit_module(self, module: types.ModuleType, unit: Unit) -> None:
@@ -378,7 +346,7 @@ class Survey:
             return
         for name, thing in sorted(vars(module).items()):
             if not name.startswith("__"):
-                self._names.append((vars(module), name, thing))
+                self._guard.watch_name(vars(module), name, thing)
                 unit.edges.append((name, self._target(thing, (module.__name__, name))))
 
 
@@ -428,23 +396,8 @@ def _cells_of(
     return zip(names, cells, strict=True)
 
 
-def _content(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return _MISSING
-
-
 def _submodule(package: types.ModuleType, name: str) -> Any:
-    return sys.modules.get(f"{package.__name__}.{name}", _MISSING)
-
-
-def _stamp(path: Path) -> object:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return (facts.st_mtime_ns, facts.st_size)
+    return sys.modules.get(f"{package.__name__}.{name}", MISSING)
 
 
 _warned: set[str] = set()

@@ -17,15 +17,11 @@ with a dot may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
-import errno
-import functools
 import json
 import os
 import re
 import shutil
-import socket
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from stat import S_ISREG
@@ -40,24 +36,18 @@ from cachekit.stores.base import (
     Store,
     folder_name,
 )
+from cachekit.stores.staging import StagingArea
 
 FORMAT = 1
 
 # A use is noted at most so often: one more system call an hour, not one a hit.
 TOUCH_SECONDS = 3600
 
-# Staging left by another host is not known to be dead before it is this old.
-FOREIGN_STAGING_SECONDS = 24 * 3600
-
 # Each process adds one file of statistics; so many are merged into one.
 MOST_STATS_FILES = 16
 
-# How often a commit tries again when another process clears the folder under it.
-MOST_RENAMES = 100
-
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PREFIX = re.compile(r"[0-9a-f]{2}")
-_ALREADY_THERE = {errno.EEXIST, errno.ENOTEMPTY}
 
 
 class LocalStore(Store):
@@ -76,6 +66,7 @@ class LocalStore(Store):
     ) -> None:
         self.root = Path(root).expanduser().absolute()
         self._base = f"{self.root}{os.sep}"
+        self._staging = StagingArea(self.root)
         self._hash_version = hash_version
         self._prepared_by: int | None = None
 
@@ -117,13 +108,13 @@ class LocalStore(Store):
     def stage(self, key: EntryKey) -> Staging:
         """Start to write an entry."""
         self._prepare()
-        return _LocalStaging(self, self.root / key.path)
+        return _LocalStaging(self._staging, self.root / key.path)
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry: away in one rename, then file by file."""
         if not self._is_ours():
             return
-        self._remove(self.root / key.path)
+        self._staging.remove(self.root / key.path)
 
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function.
@@ -134,7 +125,7 @@ class LocalStore(Store):
         if not self._is_ours():
             return
         if function is None:
-            self._remove(self.root / ".stats")
+            self._staging.remove(self.root / ".stats")
         else:
             start = f"{folder_name(function)}/"
             self._add_counts(
@@ -143,7 +134,7 @@ class LocalStore(Store):
         for folder in self._function_folders(function):
             versions = _code_versions(folder)
             for version in versions:
-                self._remove(version)
+                self._staging.remove(version)
             if versions:
                 with contextlib.suppress(OSError):  # something else lives there
                     folder.rmdir()
@@ -155,7 +146,7 @@ class LocalStore(Store):
         self.root.mkdir(parents=True, exist_ok=True)
         if not self._is_ours():
             self._make_ours()
-        self._sweep()
+        self._staging.sweep()
         self._prepared_by = os.getpid()
 
     def _make_ours(self) -> None:
@@ -164,10 +155,10 @@ class LocalStore(Store):
         if self._hash_version is not None:
             facts["hash_version"] = self._hash_version
         if all(path.name in (".staging", ".stats") for path in self.root.iterdir()):
-            self._write_once(
+            self._staging.write_once(
                 self.root / ".gitignore", b"# Made by cachekit: not for git.\n*\n"
             )
-        self._write(self.root / "store.json", _to_json(facts))
+        self._staging.write(self.root / "store.json", _to_json(facts))
 
     def _is_ours(self) -> bool:
         """Tell whether this is a store; one of another kind or format is an error."""
@@ -187,66 +178,6 @@ class LocalStore(Store):
                 f"{FORMAT}; use another folder, or the cachekit that made it"
             )
         return True
-
-    def _write_once(self, path: Path, content: bytes) -> None:
-        """Publish a single file whole, unless there is one."""
-        if not path.exists():
-            self._write(path, content)
-
-    def _write(self, path: Path, content: bytes) -> None:
-        """Publish a single file whole."""
-        staged = self._new_staging_path()
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            staged.write_bytes(content)
-            _rename_into_place(staged, path)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-
-    def _new_staging_path(self) -> Path:
-        name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
-        return self.root / ".staging" / name
-
-    def _publish(self, staged: Path, final: Path) -> bool:
-        """Rename a staged folder to its final name; False if there is one already."""
-        while True:
-            try:
-                _rename_into_place(staged, final)
-            except OSError as error:
-                is_in_the_way = error.errno == errno.ENOTDIR and final.is_file()
-                if error.errno not in _ALREADY_THERE and not is_in_the_way:
-                    raise
-                if (final / VALUE).is_file():
-                    return False
-                self._remove(final)  # damaged: an entry without a value
-            else:
-                return True
-
-    def _remove(self, folder: Path) -> None:
-        """Rename a folder away, then empty it: readers see all of it or nothing."""
-        away = self._new_staging_path()
-        try:
-            away.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(away)
-        except FileNotFoundError:
-            return
-        # A commit that had found its way before the rename may still arrive.
-        for _ in range(MOST_RENAMES):
-            shutil.rmtree(away, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                away.unlink()  # it was a file
-            if not away.exists():
-                return
-
-    def _sweep(self) -> None:
-        """Remove the staging folders of processes that are no more."""
-        with contextlib.suppress(FileNotFoundError):
-            for left in list((self.root / ".staging").iterdir()):
-                if _is_abandoned(left):
-                    shutil.rmtree(left, ignore_errors=True)
-                    with contextlib.suppress(OSError):
-                        left.unlink(missing_ok=True)
 
     # --- listing ---
 
@@ -273,7 +204,7 @@ class LocalStore(Store):
     def write_code(self, key: EntryKey, content: bytes) -> None:
         """Keep a description of the code version of `key`, unless there is one."""
         self._prepare()
-        self._write_once(self._code_path(key), content)
+        self._staging.write_once(self._code_path(key), content)
 
     def read_code(self, key: EntryKey) -> bytes | None:
         """Return the description of the code version of `key`, or None."""
@@ -295,7 +226,9 @@ class LocalStore(Store):
         others = list(folder.glob("*.json"))
         if len(others) >= MOST_STATS_FILES:
             _merge(counts, self._adopt(others))
-        self._write(folder / f"{self._new_staging_path().name}.json", _to_json(counts))
+        self._staging.write(
+            folder / f"{self._staging.new_path().name}.json", _to_json(counts)
+        )
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
@@ -308,7 +241,7 @@ class LocalStore(Store):
         """Take over the counts in some files; a rename decides who gets each."""
         total: dict[str, int] = {}
         for path in paths:
-            mine = self._new_staging_path()
+            mine = self._staging.new_path()
             with contextlib.suppress(FileNotFoundError):
                 path.rename(mine)
                 _merge(total, _counts_in(mine))
@@ -317,49 +250,26 @@ class LocalStore(Store):
 
 
 class _LocalStaging(Staging):
-    def __init__(self, store: LocalStore, final: Path) -> None:
-        self._store = store
+    def __init__(self, area: StagingArea, final: Path) -> None:
+        self._area = area
         self._final = final
-        self._folder = store._new_staging_path()
+        self._folder = area.new_path()
         self._folder.mkdir(parents=True)
 
     def open(self, name: str) -> BinaryIO:
         return (self._folder / name).open("wb")
 
     def commit(self) -> bool:
-        return self._store._publish(self._folder, self._final)
+        return self._area.publish(self._folder, self._final)
 
     def replace(self) -> None:
         # Two steps: between them a reader misses, and recomputes. A third writer
         # may publish in between, hence the loop.
-        while not self._store._publish(self._folder, self._final):
-            self._store._remove(self._final)
+        while not self._area.publish(self._folder, self._final):
+            self._area.remove(self._final)
 
     def discard(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _rename_into_place(staged: Path, final: Path) -> None:
-    """Rename, making the folders above it, which a `clear` may take away meanwhile."""
-    for _ in range(MOST_RENAMES):
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError:  # taken away between two of them
-            continue
-        except FileExistsError:
-            if final.parent.exists():  # a file is in the way
-                raise
-            continue
-        try:
-            staged.rename(final)
-        except FileNotFoundError:
-            if not staged.exists():
-                raise
-        else:
-            return
-    raise FileNotFoundError(
-        errno.ENOENT, "its folder is cleared again and again", final
-    )
 
 
 def _read(path: Path) -> bytes | None:
@@ -405,35 +315,6 @@ def _describe(key: EntryKey, entry: Path) -> EntryInfo | None:
             if file.name == VALUE:
                 last_used = facts.st_mtime
     return None if last_used is None else EntryInfo(key, size, last_used)
-
-
-def _is_abandoned(staging: Path) -> bool:
-    host, _, pid = staging.name.rpartition("-")[0].rpartition("-")
-    if host == _host() and pid.isascii() and pid.isdigit() and os.name != "nt":
-        return not _is_running(int(pid))
-    try:
-        return time.time() - staging.stat().st_mtime > FOREIGN_STAGING_SECONDS
-    except FileNotFoundError:
-        return False
-
-
-@functools.cache
-def _host() -> str:
-    """Return a name for the machine; containers that share one differ in processes."""
-    name = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
-    with contextlib.suppress(OSError):
-        return f"{name}.{Path('/proc/self/ns/pid').stat().st_ino}"
-    return name
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _merge(total: dict[str, int], more: Mapping[str, int]) -> None:

@@ -1,0 +1,96 @@
+"""Tell, without reading a source, whether what a survey looked at is still the same.
+
+Everything is compared by identity, since whoever defines a function or binds a name
+again makes another object; only values that can change in place are hashed again. A
+hit pays for this at each call, so it is counted in microseconds.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MISSING = object()
+
+
+class Guard:
+    """What was seen. It holds the objects, so no other can take their identity."""
+
+    def __init__(self) -> None:
+        self._kept: list[object] = []
+        self._names: dict[tuple[int, str], tuple[Mapping[str, Any], str, object]] = {}
+        self._cells: list[tuple[types.CellType, object]] = []
+        self._functions: list[tuple[types.FunctionType, object, object, object]] = []
+        self._classes: list[tuple[type, int]] = []
+        self._values: list[tuple[object, str]] = []
+        self._files: list[tuple[Path, object]] = []
+
+    def keep(self, thing: object) -> None:
+        """Hold an object that goes by its identity elsewhere."""
+        self._kept.append(thing)
+
+    def watch_name(self, space: Mapping[str, Any], name: str, thing: object) -> None:
+        """Watch that a name in a namespace stands for a thing, or is `MISSING`."""
+        self._names[id(space), name] = (space, name, thing)
+
+    def watch_cell(self, cell: types.CellType, content: object) -> None:
+        """Watch that a cell of a closure holds a thing."""
+        self._cells.append((cell, content))
+
+    def watch_function(self, function: types.FunctionType) -> None:
+        """Watch the code and the defaults of a function."""
+        parts = (function.__code__, function.__defaults__, function.__kwdefaults__)
+        self._functions.append((function, *parts))
+
+    def watch_class(self, kind: type) -> None:
+        """Watch everything that a class defines."""
+        space = vars(kind)
+        self._kept.append(space)
+        self._classes.append((kind, len(space)))
+        for name, thing in space.items():
+            self.watch_name(space, name, thing)
+
+    def watch_value(self, value: object, digest: str) -> None:
+        """Watch that a value, which can change in place, keeps its digest."""
+        self._values.append((value, digest))
+
+    def watch_file(self, path: Path) -> None:
+        """Watch the size and the time of change of a file."""
+        self._files.append((path, _stamp(path)))
+
+    def is_current(self, digest: Callable[[object], str]) -> bool:
+        """Tell whether all is as it was; `digest` hashes the values again."""
+        return (
+            all(
+                space.get(name, MISSING) is it
+                for space, name, it in self._names.values()
+            )
+            and all(content_of(cell) is it for cell, it in self._cells)
+            and all(
+                function.__code__ is code
+                and function.__defaults__ is defaults
+                and function.__kwdefaults__ is keywords
+                for function, code, defaults, keywords in self._functions
+            )
+            and all(len(vars(kind)) == count for kind, count in self._classes)
+            and all(digest(value) == before for value, before in self._values)
+            and all(_stamp(path) == before for path, before in self._files)
+        )
+
+
+def content_of(cell: types.CellType) -> object:
+    """Return what a cell of a closure holds, or `MISSING`."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return MISSING
+
+
+def _stamp(path: Path) -> object:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return (facts.st_mtime_ns, facts.st_size)
