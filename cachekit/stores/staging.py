@@ -1,8 +1,8 @@
 """The staging area of a local store: write first, then rename, in one step.
 
 Whatever a process writes lies under a name of its own in ``.staging`` until it is
-whole. A rename on the same file system then makes it appear, or takes something away: at
-no moment is half of it there. What a dead process left is swept by a later one.
+whole. A rename on the same file system then makes it appear, or takes something away:
+at no moment is half of it there. What a dead process left is swept by a later one.
 """
 
 from __future__ import annotations
