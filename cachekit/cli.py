@@ -91,7 +91,10 @@ def main() -> None:
 @_store_option
 @_json_option
 def ls(function: str | None, location: str | None, as_json: bool) -> None:
-    """List the functions with stored calls, or the calls of one FUNCTION."""
+    """List the functions with stored calls, or the calls of one FUNCTION.
+
+    A function may go by the end of its name, as in `fetch_page`.
+    """
     store = inspection.store_at(location)
     if function is None:
         reports = inspection.functions(store)
@@ -198,25 +201,39 @@ def _print_entries(chosen: Iterable[inspection.EntryReport]) -> None:
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows; names and arguments to the left, numbers to the right."""
+    """Print rows in the width there is; only names and arguments are shortened."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in header:
-        is_text = column in {"function", "entry", "arguments"}
-        table.add_column(
-            column,
-            justify="left" if is_text else "right",
-            overflow="fold" if column == "function" else "ellipsis",
-            no_wrap=column != "function",
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
     # Piped, a table keeps its full width: a script or a pager wants whole lines.
-    width = None if sys.stdout.isatty() else _width_of_a_pipe()
-    Console(width=width, highlight=False).print(table)
+    console = Console(
+        width=None if sys.stdout.isatty() else _width_of_a_pipe(), highlight=False
+    )
+    rows = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    flexible = 0 if header[0] == "function" else 1
+    rest = sum(widths) - widths[flexible] + 2 * (len(header) - 1)
+    widths[flexible] = min(widths[flexible], max(12, console.width - rest))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for column, width in zip(header, widths, strict=True):
+        is_text = column in {"function", "entry", "arguments"}
+        table.add_column(justify="left" if is_text else "right", width=width)
+    for number, row in enumerate(rows):
+        shortened = list(row)
+        shortened[flexible] = _shorten(
+            row[flexible], widths[flexible], at_start=flexible == 0
+        )
+        style = "bold" if number == 0 else ""
+        table.add_row(*(Text(cell, style, no_wrap=True) for cell in shortened))
+    console.print(table)
+
+
+def _shorten(text: str, width: int, *, at_start: bool) -> str:
+    """Cut a text: a function's name at its start, since its end tells it apart."""
+    if len(text) <= width:
+        return text
+    return f"…{text[-width + 1 :]}" if at_start else f"{text[: width - 1]}…"
 
 
 def _width_of_a_pipe() -> int:

@@ -145,6 +145,8 @@ def find(store: Store, name: str) -> EntryReport:
 def select(store: Store, names: Iterable[str]) -> list[EntryReport]:
     """Collect the entries that names stand for: functions, or single entries.
 
+    A function goes by its name, or by the end of it: ``fetch_page``.
+
     Raises
     ------
     EntryNotFound
@@ -153,11 +155,7 @@ def select(store: Store, names: Iterable[str]) -> list[EntryReport]:
     chosen: dict[str, EntryReport] = {}
     stored = entries(store)
     for name in names:
-        matches = [
-            entry
-            for entry in stored
-            if name in (_function_of(entry), entry.key.function)
-        ]
+        matches = [entry for entry in stored if _is_named(entry, name)]
         for entry in matches or [find(store, name)]:
             chosen[entry.key.path] = entry
     return list(chosen.values())
@@ -189,6 +187,12 @@ def _record(store: Store, key: EntryKey) -> Record | None:
 
 def _function_of(entry: EntryReport) -> str:
     return entry.record.function if entry.record else entry.key.function
+
+
+def _is_named(entry: EntryReport, name: str) -> bool:
+    function = _function_of(entry)
+    is_end = bool(name) and function.endswith(f".{name}")
+    return is_end or name in (function, entry.key.function)
 
 
 def _sum_up(function: str, group: list[EntryReport]) -> FunctionReport:

@@ -9,6 +9,7 @@ version = release = __version__
 
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
+autodoc_typehints = "none"  # the docstrings say the types in words
 html_theme = "pydata_sphinx_theme"
 html_title = "cachekit"
 html_show_sourcelink = False

@@ -250,12 +250,22 @@ def test_an_unknown_function_is_not_called_too_short(
 ) -> None:
     assert entry.record is not None
 
-    for name in ("fit", "f", "m.f"):
+    for name in ("fits", "f", "m.f"):
         with pytest.raises(EntryNotFound, match="function"):
             inspection.select(store, [name])
 
 
 # --- select and remove ---
+
+
+def test_a_function_goes_by_the_end_of_its_name(
+    store: LocalStore, entry: EntryReport
+) -> None:
+    assert entry.record is not None
+    name = entry.record.function
+
+    for end in (name, name.partition(".")[2], name.rpartition(".")[2]):
+        assert entry.key in [found.key for found in inspection.select(store, [end])]
 
 
 def test_functions_and_entries_are_selected_once_each(
