@@ -1,8 +1,8 @@
 """Digests side by side with joblib and with raw BLAKE3, as ratios within one run.
 
-Needs joblib besides cachekit: ``python benchmarks/hashing.py``. Each pair is timed in
-turns, so that a machine that slows down does so for both; the median of the turns
-counts.
+Needs joblib and pandas besides cachekit: ``python benchmarks/hashing.py``. Each pair is
+timed in turns, so that a machine that slows down does so for both; the median of the
+turns counts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from blake3 import blake3
 
 from cachekit import digest
@@ -37,15 +38,23 @@ def main() -> None:
         ("a dict of 2·10⁵", *_both({f"k{i}": i for i in range(200_000)}), 10),
         ("10⁵ small tuples", *_both([(i, str(i), 0.5) for i in range(10**5)]), 5),
         ("10⁵ small dicts", *_both([{"a": i, "b": str(i)} for i in range(10**5)]), 1),
+        ("a DataFrame of 10⁵ rows, text as object", *_both(_frame("object")), 10),
+        ("a DataFrame of 10⁵ rows, text as str", *_both(_frame("str")), 1),
         ("a small tuple", *_both((1, 2.5, "abc")), 1),
     ]
-    print(f"{'':38}{'cachekit':>10}{'other':>10}{'ratio':>8}{'owed':>6}")
+    print(f"{'':42}{'cachekit':>10}{'other':>10}{'ratio':>8}{'owed':>6}")
     for name, ours, other, owed in rows:
         mine, theirs = _times(ours, other)
         print(
-            f"{name:38}{_text(mine):>10}{_text(theirs):>10}"
+            f"{name:42}{_text(mine):>10}{_text(theirs):>10}"
             f"{theirs / mine:>8.1f}{owed:>6}"
         )
+
+
+def _frame(dtype: str) -> pd.DataFrame:
+    numbers = np.random.default_rng(0).random(10**5)
+    names = pd.Series([f"station {i}" for i in range(10**5)], dtype=dtype)
+    return pd.DataFrame({"x": numbers, "name": names})
 
 
 def _both(value: object) -> tuple[Callable[[], Any], Callable[[], Any]]:

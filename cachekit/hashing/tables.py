@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cachekit.hashing.reducers import Form
+from cachekit.hashing.reducers import Buffer, Form
 
 Reducers = dict[type, Callable[[Any], Form]]
 
@@ -127,19 +127,42 @@ def _reduce_arrow_type(kind: Any) -> Form:
 
 
 def _arrow_values(array: Any) -> object:
-    """Return the values without offsets and chunks: numbers as numpy, else a list."""
+    """Return the values without offsets, chunks and what lies under a null."""
     import pyarrow as pa
 
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # older versions: one chunk, or none
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else []
-    kind = getattr(array, "type", None)
-    if kind is None or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return array.to_pylist() if kind is not None else []
-    nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    filled = array.fill_null(0) if array.null_count else array
-    return (nulls, filled.to_numpy(zero_copy_only=False))
+            if array.num_chunks == 0:
+                return []
+            array = pa.concat_arrays(array.chunks)
+    kind = array.type
+    is_text = kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+    if not (is_text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return array.to_pylist()
+    nulls = None
+    if array.null_count:
+        nulls = array.is_null().to_numpy(zero_copy_only=False)
+        array = array.drop_null()
+    if not is_text:
+        return (nulls, array.to_numpy(zero_copy_only=False))
+    return (
+        nulls,
+        *_arrow_text(array, wide=kind in (pa.large_string(), pa.large_binary())),
+    )
+
+
+def _arrow_text(array: Any, *, wide: bool) -> tuple[object, object]:
+    """Return the length of each text, and all of them one after the other."""
+    import numpy as np
+
+    _, places, memory = array.buffers()
+    if len(array) == 0 or memory is None:
+        return (np.zeros(len(array), dtype="i8"), b"")
+    start, end = array.offset, array.offset + len(array) + 1
+    offsets = np.frombuffer(places, dtype="i8" if wide else "i4")[start:end]
+    text = memoryview(memory)[offsets[0] : offsets[-1]]
+    return (np.diff(offsets).astype("i8"), Buffer([text], text.nbytes))
 
 
 # --- what each library's objects are reduced by ---

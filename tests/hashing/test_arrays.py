@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -265,6 +268,57 @@ DIFFERENT: dict[str, Values] = {
         LinearRegression().fit([[0.0], [1.0]], [0, 2]),
     ],
 }
+
+
+# Cases of numpy alone, whose forms do not depend on the version of a library.
+PINNED = [
+    *("strided view", "row slice", "column-major views", "padding of records"),
+    *("what lies under a mask", "object arrays", "transposed", "views of one base"),
+    *("shapes", "empty shapes", "scalars", "number types", "scalar types", "times"),
+    *("record types", "records", "text", "masks", "dtypes"),
+]
+
+
+def all_digests() -> dict[str, list[str]]:
+    """Hash every value of every case."""
+    found = {}
+    for group, cases in (("equal", EQUAL), ("different", DIFFERENT)):
+        for name, values in cases.items():
+            found[f"{group}: {name}"] = [digest(value) for value in values()]
+    return found
+
+
+def pinned_digests() -> dict[str, list[str]]:
+    """Hash the values of the cases that every Python must agree on."""
+    return {
+        name: digests
+        for name, digests in all_digests().items()
+        if name.partition(": ")[2] in PINNED
+    }
+
+
+def test_digests_of_arrays_are_those_of_every_python_and_of_last_year() -> None:
+    """If this fails on purpose, raise HASH_VERSION and write the file anew."""
+    golden = json.loads(Path(__file__).with_name("golden_arrays.json").read_text())
+
+    assert pinned_digests() == golden
+
+
+def test_another_process_finds_the_same_digests_of_arrays() -> None:
+    program = (
+        "import json; from tests.hashing.test_arrays import all_digests; "
+        "print(json.dumps(all_digests()))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(root)},
+        cwd=root,
+        capture_output=True,
+        check=True,
+    )
+
+    assert json.loads(done.stdout) == all_digests()
 
 
 @pytest.mark.parametrize("values", EQUAL.values(), ids=EQUAL.keys())

@@ -339,6 +339,36 @@ def test_a_module_run_as_a_script_has_the_same_fingerprint(
     assert ask(tmp_path, "-m", "analysis") == fingerprint_before
 
 
+def test_an_object_of_a_script_equals_the_same_object_when_imported(
+    tmp_path: Path,
+) -> None:
+    write_project(tmp_path)
+    (tmp_path / "script.py").write_text(
+        textwrap.dedent(
+            """
+            import cachekit
+
+            class Model:
+                def __init__(self, rate):
+                    self.rate = rate
+
+                def fit(self, x):
+                    return self.rate * x
+
+            def make():
+                return cachekit.digest([Model(1), Model, Model(2).fit])
+
+            if __name__ == "__main__":
+                print(make())
+            """
+        )
+    )
+
+    as_script = ask(tmp_path, "script.py")
+
+    assert as_script == ask(tmp_path, "-c", "import script; print(script.make())")
+
+
 def test_a_project_imported_from_a_zip_file_has_the_same_fingerprint(
     tmp_path: Path, fingerprint_before: str
 ) -> None:
