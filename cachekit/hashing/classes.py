@@ -59,7 +59,7 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
     for name, member in sorted(vars(kind).items()):
         if name in _MACHINERY or isinstance(member, _NOT_DEFINED_HERE):
             continue
-        if (is_record or is_named_tuple) and _is_without_source(member):
+        if (is_record or is_named_tuple) and _is_generated(name, member):
             continue
         if is_record and name == "__hash__":
             continue
@@ -97,19 +97,18 @@ def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
     for name, member in kind.__members__.items():
         yield name, member.value
     for name, member in vars(kind).items():
-        if isinstance(
+        is_code = isinstance(
             member, (types.FunctionType, property, staticmethod, classmethod)
-        ) and not _is_without_source(member):
+        )
+        if is_code and not _is_generated(name, member):
             yield name, member
 
 
-def _is_without_source(member: Any) -> bool:
+def _is_generated(name: str, member: Any) -> bool:
     """Tell whether a function was made by a library for this class."""
     function = inspect.unwrap(getattr(member, "__func__", member))
-    code = getattr(function, "__code__", None)
-    if code is None:
+    if not name.startswith("_") or not isinstance(function, types.FunctionType):
         return False
-    is_made_up = code.co_filename.startswith("<") and not code.co_filename.startswith(
-        ("<ipython", "<stdin", "<doctest")
-    )
+    filename = function.__code__.co_filename
+    is_made_up = filename == "<string>" or filename.startswith("<attrs generated")
     return is_made_up or function.__globals__.get("__name__") in _GENERATORS

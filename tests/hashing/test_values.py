@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 import pickle
@@ -17,6 +18,7 @@ import pytest
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing import digest, hash, register_hasher  # noqa: A004
 from cachekit.hashing.hasher import RECURSION_LIMIT
+from cachekit.serialization import codec_from, read_value, write_value
 from tests.hashing import cases
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,23 @@ def test_a_value_hashed_twice_is_not_changed(values: cases.Values) -> None:
     value = values()[0]
 
     assert digest(value) == digest(value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [*cases.EQUAL.values(), *cases.DIFFERENT.values()],
+    ids=[*cases.EQUAL, *(f"different {name}" for name in cases.DIFFERENT)],
+)
+def test_a_digest_survives_storing(values: cases.Values) -> None:
+    for value in values():
+        if isinstance(value, memoryview):
+            continue  # pickle knows no memoryview
+
+        file = io.BytesIO()
+        write_value(file, value, codec_from(False))
+        file.seek(0)
+
+        assert digest(read_value(file)) == digest(value)
 
 
 @pytest.mark.parametrize(
