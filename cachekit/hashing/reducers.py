@@ -18,6 +18,7 @@ import functools
 import pathlib
 import pickle
 import re
+import sys
 import threading
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -275,6 +276,11 @@ def _reduce_object(value: Any) -> Form:
     kind = type(value)
     if kind is object or _is_consumed_by_reading(value):
         raise UnhashableArgument(_describe(value), culprit=value)
+    wrapped = _function_wrapped(value)
+    if wrapped is not None:
+        # How a library compiles a function (numba, jax) is no content, what it was
+        # told about it is.
+        return Form(b"wrapper:", (kind, wrapped, getattr(value, "targetoptions", None)))
     if _is_plainly_stored(kind):
         return Form(b"object:", (kind, _attributes(value)))
     function, arguments, state, items, pairs = _reduction(value)
@@ -330,9 +336,43 @@ def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
         reduced = reduce(value) if reduce else value.__reduce_ex__(5)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise UnhashableArgument(_describe(value), culprit=value) from error
-    if isinstance(reduced, str):  # a global, known by its name
-        return (reduced, getattr(value, "__module__", ""), None, None, None)
+    if isinstance(reduced, str):
+        return (reduced, _module_of_global(value, reduced), None, None, None)
     return (*reduced, None, None, None)[:5]
+
+
+def _module_of_global(value: object, name: str) -> str:
+    """Return the module where a value is found by its name.
+
+    One that cannot be found so shares its name with others, as do the functions that
+    `numpy.frompyfunc` makes.
+    """
+    kind = type(value).__module__
+    for module in (
+        getattr(value, "__module__", None),
+        "builtins",
+        kind,
+        kind.partition(".")[0],
+    ):
+        found: Any = sys.modules.get(module or "")
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is value:
+            return str(module)
+    raise UnhashableArgument(_describe(value), culprit=value)
+
+
+def _function_wrapped(value: Any) -> types.FunctionType | None:
+    """Return the function inside an object that a library made of it."""
+    from cachekit.hashing import boundary
+
+    if not callable(value) or boundary.is_users(type(value).__module__):
+        return None
+    for name in ("py_func", "__wrapped__"):
+        function = getattr(value, name, None)
+        if isinstance(function, types.FunctionType):
+            return function
+    return None
 
 
 def _describe(value: object) -> str:

@@ -283,11 +283,16 @@ class Survey:
                 break
             made_by = (thing.__name__, name)
             space = vars(thing)
-            if name not in space:
-                thing = _submodule(thing, name)
-            else:
+            self._guard.watch_name(space, name, space.get(name, MISSING))
+            if name in space:
                 thing = space[name]
-                self._guard.watch_name(space, name, thing)
+                continue
+            thing = _submodule(thing, name)
+            if thing is MISSING and "__getattr__" in space:
+                # Made by the module's own function, whose code counts then.
+                thing = space["__getattr__"]
+                self._guard.watch_name(space, "__getattr__", thing)
+                break
         return self._target(thing, made_by)
 
     def _import(self, function: types.FunctionType, wanted: Import) -> Target:

@@ -478,3 +478,46 @@ def test_options_that_do_not_exist_are_refused() -> None:
         Code(f, track="all")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="environment='frozen' is not"):
         Code(f, environment="frozen")  # type: ignore[arg-type]
+
+
+# --- what libraries make of functions ---
+
+
+def test_a_compiled_function_counts_by_the_function_that_was_compiled() -> None:
+    class Compiled:
+        """What numba makes: callable, and new in each process."""
+
+        def __init__(self, function: Callable[..., Any]) -> None:
+            self.py_func = function
+            self.identity = object()
+
+        def __call__(self, *args: Any) -> Any:
+            return self.py_func(*args)
+
+    Compiled.__module__ = "numpy"  # a library, as far as anyone can tell
+
+    assert digest(Compiled(f)) == digest(Compiled(f))
+    assert digest(Compiled(f)) != digest(Compiled(g))
+
+
+def test_a_function_that_numpy_hides_has_no_digest() -> None:
+    hidden = np.frompyfunc(f, 1, 1)
+
+    with pytest.raises(UnhashableArgument, match=r"numpy\.ufunc"):
+        digest(hidden)
+
+
+def test_the_getattr_of_a_module_is_followed(load: Callable[[str], Any]) -> None:
+    text = """
+        def __getattr__(name):
+            return len(name) + 1
+    """
+    module = load(text)
+    space: dict[str, Any] = {"module": module, "__name__": "__main__"}
+    exec("def reader():\n    return module.rate", space)
+    code = Code(space["reader"])
+    before = code.fingerprint()
+
+    load(text.replace("+ 1", "+ 2"))
+
+    assert code.fingerprint() != before
