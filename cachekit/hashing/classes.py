@@ -19,6 +19,12 @@ _MACHINERY = {
     "__annotate_func__",
     "__annotations__",
     "__annotations_cache__",
+    "__mutable_keys__",
+    "__non_callable_proto_members__",
+    "__optional_keys__",
+    "__protocol_attrs__",
+    "__readonly_keys__",
+    "__required_keys__",
     "__attrs_attrs__",
     "__attrs_own_setattr__",
     "__attrs_props__",
@@ -61,7 +67,9 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
             continue
         if (is_record or is_named_tuple) and _is_generated(name, member):
             continue
-        if is_record and name == "__hash__":
+        if is_record and name == "__hash__" and member is None:
+            continue
+        if isinstance(member, types.FunctionType) and _is_of_typing(name, member):
             continue
         if is_named_tuple and name in kind._fields:  # type: ignore[attr-defined]
             continue
@@ -71,14 +79,28 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
 def fields(kind: type) -> Iterator[object]:
     """Yield facts about the fields of a class, as atoms."""
     annotations = vars(kind).get("__annotations__", {})
-    yield from ("annotated", *annotations)
+    yield "annotated"
+    for name, annotation in annotations.items():
+        yield from (name, _annotation_text(annotation))
     for field in vars(kind).get("__dataclass_fields__", {}).values():
         yield from (field.name, field.init, field.compare, field.hash, field.kw_only)
+        yield from (field.repr, repr(dict(field.metadata)))
     if "__dataclass_params__" in vars(kind):
         params = vars(kind)["__dataclass_params__"]
         yield from ("dataclass", params.eq, params.order, params.frozen)
+        yield from (params.repr, params.unsafe_hash)
     for attribute in vars(kind).get("__attrs_attrs__", ()):
         yield from (attribute.name, attribute.init, bool(attribute.eq))
+        yield from (bool(attribute.repr), repr(dict(attribute.metadata)))
+
+
+def _annotation_text(annotation: object) -> str:
+    """Write a type as it was written, or as its name."""
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        return annotation.__qualname__
+    return repr(annotation)
 
 
 def _field_functions(kind: type) -> Iterator[tuple[str, Any]]:
@@ -86,6 +108,8 @@ def _field_functions(kind: type) -> Iterator[tuple[str, Any]]:
     for field in vars(kind).get("__dataclass_fields__", {}).values():
         if field.default_factory is not dataclasses.MISSING:
             yield f"{field.name} factory", field.default_factory
+        if field.default is not dataclasses.MISSING:  # with slots, only here
+            yield f"{field.name} default", field.default
     for attribute in vars(kind).get("__attrs_attrs__", ()):
         for role in ("default", "converter", "validator"):
             function = getattr(attribute, role)
@@ -96,12 +120,20 @@ def _field_functions(kind: type) -> Iterator[tuple[str, Any]]:
 def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
     for name, member in kind.__members__.items():
         yield name, member.value
+    yield "order of members", tuple(kind.__members__)
     for name, member in vars(kind).items():
-        is_code = isinstance(
-            member, (types.FunctionType, property, staticmethod, classmethod)
-        )
-        if is_code and not _is_generated(name, member):
+        is_machinery = name.startswith("_") and name.endswith("_")
+        is_method = isinstance(member, types.FunctionType)
+        if name in kind.__members__ or (is_machinery and not is_method):
+            continue
+        if not _is_generated(name, member):
             yield name, member
+
+
+def _is_of_typing(name: str, member: types.FunctionType) -> bool:
+    """Tell whether typing put a function into a protocol, or took one out."""
+    is_typing = member.__globals__.get("__name__") == "typing"
+    return is_typing and name in {"__init__", "__subclasshook__"}
 
 
 def _is_generated(name: str, member: Any) -> bool:
@@ -109,6 +141,11 @@ def _is_generated(name: str, member: Any) -> bool:
     function = inspect.unwrap(getattr(member, "__func__", member))
     if not name.startswith("_") or not isinstance(function, types.FunctionType):
         return False
-    filename = function.__code__.co_filename
-    is_made_up = filename == "<string>" or filename.startswith("<attrs generated")
-    return is_made_up or function.__globals__.get("__name__") in _GENERATORS
+    code = function.__code__
+    space = str(function.__globals__.get("__name__"))
+    return (
+        code.co_qualname.startswith("__create_fn__")
+        or code.co_filename.startswith("<attrs generated")
+        or space.startswith("namedtuple_")
+        or space in _GENERATORS
+    )

@@ -60,7 +60,7 @@ class Code:
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | types.ModuleType,
         *,
         track: Track = "deep",
         version: object = None,
@@ -98,7 +98,7 @@ class Code:
         root, deep = self._function, self._track == "deep"
         if self._track == "off":
             survey = Survey(_no_code, deep=deep)
-        elif isinstance(root, types.FunctionType) or (
+        elif isinstance(root, (types.FunctionType, types.ModuleType)) or (
             isinstance(root, type) and is_followed(root)
         ):
             survey = Survey(root, deep=deep)
@@ -121,13 +121,13 @@ class Code:
         return hasher.digest(content)
 
 
-def fingerprint(function: Callable[..., Any]) -> str:
+def fingerprint(function: Callable[..., Any] | types.ModuleType) -> str:
     """Hash the code of a function, and of all that it can run and read.
 
     Parameters
     ----------
-    function : callable
-        A function, a class, or anything else that can be called.
+    function : callable or module
+        A function, a class, a module, or anything else that can be called.
 
     Returns
     -------

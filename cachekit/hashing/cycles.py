@@ -83,7 +83,9 @@ class _Writer(hasher.Nodes):
     def digest(self, node: object) -> bytes:
         """Return the token of a node, numbering it when that is going on."""
         if type(node) is reducers.Buffer:
-            return self.digest_buffer(node)
+            if id(node) not in self.tokens:  # its blocks may be had only once
+                self.tokens[id(node)] = self.digest_buffer(node)
+            return self.tokens[id(node)]
         if self.numbers is not None and id(node) in self.colours:
             if id(node) not in self.numbers:
                 self.numbers[id(node)] = len(self.order)

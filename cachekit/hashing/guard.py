@@ -23,7 +23,8 @@ class Guard:
         self._names: dict[tuple[int, str], tuple[Mapping[str, Any], str, object]] = {}
         self._cells: list[tuple[types.CellType, object]] = []
         self._functions: list[tuple[types.FunctionType, object, object, object]] = []
-        self._classes: list[tuple[type, int]] = []
+        self._classes: list[tuple[type, int, tuple[type, ...]]] = []
+        self._modules: list[tuple[types.ModuleType, int]] = []
         self._values: list[tuple[object, str]] = []
         self._files: list[tuple[Path, object]] = []
 
@@ -48,9 +49,13 @@ class Guard:
         """Watch everything that a class defines."""
         space = vars(kind)
         self._kept.append(space)
-        self._classes.append((kind, len(space)))
+        self._classes.append((kind, len(space), kind.__bases__))
         for name, thing in space.items():
             self.watch_name(space, name, thing)
+
+    def watch_module(self, module: types.ModuleType) -> None:
+        """Watch that no name is added to a module."""
+        self._modules.append((module, len(vars(module))))
 
     def watch_value(self, value: object, digest: str) -> None:
         """Watch that a value, which can change in place, keeps its digest."""
@@ -74,7 +79,11 @@ class Guard:
                 and function.__kwdefaults__ is keywords
                 for function, code, defaults, keywords in self._functions
             )
-            and all(len(vars(kind)) == count for kind, count in self._classes)
+            and all(
+                len(vars(kind)) == count and kind.__bases__ is bases
+                for kind, count, bases in self._classes
+            )
+            and all(len(vars(module)) == count for module, count in self._modules)
             and all(digest(value) == before for value, before in self._values)
             and all(_stamp(path) == before for path, before in self._files)
         )
@@ -90,7 +99,8 @@ def content_of(cell: types.CellType) -> object:
 
 def _stamp(path: Path) -> object:
     try:
-        facts = path.stat()
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        facts = [(str(file), file.stat()) for file in files]
     except OSError:
         return None
-    return (facts.st_mtime_ns, facts.st_size)
+    return [(name, fact.st_mtime_ns, fact.st_size) for name, fact in facts]

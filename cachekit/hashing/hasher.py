@@ -93,7 +93,10 @@ def digest_with(value: object, form_of: Callable[[Any], reducers.Form]) -> str:
         _write_plain(value, content.update)
         return content.hexdigest(DIGEST_BYTES)
     try:
-        return Nodes(form_of).digest(value).hex()
+        try:
+            return Nodes(form_of).digest(value).hex()
+        except RecursionError:  # the caller has used up most of the stack
+            return Nodes(form_of, recursion_limit=0).digest(value).hex()
     except _Cycle:
         from cachekit.hashing.cycles import digest_cyclic
 
@@ -214,8 +217,14 @@ class Nodes:
     is a speed cache only: without it the digests would be the same.
     """
 
-    def __init__(self, form_of: Callable[[Any], reducers.Form]) -> None:
+    def __init__(
+        self,
+        form_of: Callable[[Any], reducers.Form],
+        *,
+        recursion_limit: int | None = None,
+    ) -> None:
         self._form_of = form_of
+        self._limit = RECURSION_LIMIT if recursion_limit is None else recursion_limit
         self._known: dict[int, tuple[object, bytes]] = {}
         self._active: set[int] = set()
         self._depth = 0
@@ -236,7 +245,7 @@ class Nodes:
         if self._waiting is not None:
             self._waiting.append(node)
             return b""  # a blank: the parent is written again, with this child known
-        if self._depth == RECURSION_LIMIT:
+        if self._depth >= self._limit:
             return self._digest_deep(node)
         return self._digest_shallow(node)
 
@@ -258,13 +267,16 @@ class Nodes:
                 stack.pop()
                 continue
             self._active.add(id(node))
-            if id(node) not in self._forms:
-                self._forms[id(node)] = self._form_of(node)
             self._waiting = []
             try:
+                if id(node) not in self._forms:
+                    self._forms[id(node)] = self._form_of(node)
                 result = self.digest_form(node, self._forms[id(node)])
                 stack.extend(self._waiting)
                 finished = not self._waiting
+            except UnhashableArgument as error:
+                self._climb(stack[:-1], error)
+                raise
             finally:
                 self._waiting = None
             if finished:
@@ -272,6 +284,12 @@ class Nodes:
                 self._active.remove(id(node))
                 del self._forms[id(node)]
         return self._known[id(top)][1]
+
+    def _climb(self, stack: list[object], error: UnhashableArgument) -> None:
+        """Lead the path of an error out of the nodes that are visited from a list."""
+        for node in reversed(stack):
+            if id(node) in self._active:
+                error.climb(node, reducers.path_from(node, error.culprit, error.path))
 
     def _in_order(self, unordered: reducers.Unordered) -> list[Any]:
         """Put the items of a dict or a set into an order of their content.
@@ -281,18 +299,27 @@ class Nodes:
         `<` may be partial (sets), raise, or say that 1 and True are equal.
         """
         items, values = unordered
-        kinds = set(map(type, items))
-        if kinds in _NATURALLY_ORDERED:
+        if set(map(type, items)) in _NATURALLY_ORDERED:
             ordered = sorted(items)
-        else:
-            ordered = sorted(items, key=self.sort_key)
+            if values is None:
+                return ordered
+            return [*ordered, *map(values.__getitem__, ordered)]
         if values is None:
-            return ordered
-        return [*ordered, *map(values.__getitem__, ordered)]
+            return sorted(items, key=self.sort_key)
+        # By the value too: two keys may have one digest, as two NaN have.
+        pairs = sorted(values.items(), key=lambda pair: tuple(map(self.sort_key, pair)))
+        return [*(key for key, _ in pairs), *(value for _, value in pairs)]
 
     def sort_key(self, value: object) -> bytes:
         """Return what an item of a set or dict is sorted by."""
-        return _digest_atom(value) if type(value) in ATOMS else self.digest(value)
+        kind = type(value)
+        if kind in ATOMS:
+            return _digest_atom(value)
+        if (kind is tuple or kind is list) and _is_small(value):  # type: ignore[arg-type]
+            content = blake3()
+            _write_plain(value, content.update)
+            return content.digest(DIGEST_BYTES)
+        return self.digest(value)
 
     def digest_buffer(self, buffer: reducers.Buffer) -> bytes:
         """Hash memory as it lies."""

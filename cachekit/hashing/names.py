@@ -43,7 +43,8 @@ _ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 def names_read(code: types.CodeType) -> Reads:
     """Return the paths and imports that some code, and code nested in it, reads."""
     free = set(code.co_freevars)
-    paths: set[Path] = set()
+    # Python 3.11 does not load __class__ for super(), later ones do.
+    paths: set[Path] = {("__class__",)} if "__class__" in free else set()
     imports: set[Import] = set()
     _scan(code, free, {}, paths, imports)
     return Reads(sorted(paths), sorted(imports))
@@ -141,4 +142,10 @@ def _imports_in(
             stored = next(i for i in rest if i.opname.startswith("STORE_"))
             yield stored.argval, Import(level, module, ())
         else:
-            yield rest[0].argval, Import(level, module.partition(".")[0], ())
+            # `import m.n` binds m; that n is there then is part of what it does.
+            top, _, below = module.partition(".")
+            stored = rest[0].argval
+            name = stored[0] if isinstance(stored, tuple) else stored
+            yield name, Import(level, top, ())
+            if below:
+                yield f"{name}.{below}", Import(level, module, ("__name__",))

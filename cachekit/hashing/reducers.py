@@ -15,12 +15,14 @@ import copyreg
 import datetime
 import enum
 import functools
+import inspect
 import pathlib
 import pickle
 import re
 import sys
 import threading
 import types
+import zoneinfo
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -94,9 +96,16 @@ def register_hasher(kind: type, function: Callable[[Any], object]) -> None:
     """
     if not isinstance(kind, type):
         raise TypeError(f"register_hasher() takes a type first, not {kind!r}")
+    if kind in _WRITTEN_IN_PLACE:
+        raise TypeError(
+            f"{kind.__name__} is hashed by its content; register a subclass"
+        )
 
     def reduce(value: Any) -> Form:
-        return Form(b"registered:", (type(value), function(value)))
+        counts = function(value)
+        if counts is value:  # as it would be otherwise
+            return _reduce_object(value)
+        return Form(b"registered:", (type(value), counts))
 
     _INHERITED[kind] = _EXACT[kind] = reduce
     _resolved.clear()
@@ -107,7 +116,8 @@ def path_from(parent: Any, child: object, rest: str) -> str:
     if isinstance(parent, (list, tuple)):
         steps = (f"[{i}]" for i, item in enumerate(parent) if item is child)
     elif isinstance(parent, dict):
-        steps = (f"[{key!r:.40}]" for key in parent if parent[key] is child)
+        items = dict.items(parent)  # a subclass may load on each look-up
+        steps = (f"[{key!r:.40}]" for key, item in items if item is child)
     else:  # an object's attributes were hashed as a dict: ['lock'] -> .lock
         return re.sub(r"^\['(\w+)'\]", r".\1", rest)
     return next(steps, "") + rest
@@ -141,7 +151,10 @@ def _load_reducers(package: str) -> None:
 
 
 def _reduce_as_told(value: Any) -> Form:
-    return Form(b"custom:", (type(value), value.__cachekit_hash__()))
+    counts = value.__cachekit_hash__()
+    if counts is value:  # as it would be without the method
+        return _reduce_object(value)
+    return Form(b"custom:", (type(value), counts))
 
 
 # --- containers ---------------------------------------------------------------
@@ -171,12 +184,20 @@ def _reduce_bytearray(value: bytearray) -> Form:
 
 
 def _reduce_memoryview(value: memoryview) -> Form:
-    contiguous = value if value.c_contiguous else memoryview(value.tobytes())
-    return Form(b"memoryview:", (value.format, value.shape, Buffer([contiguous])))
+    try:
+        plain = value.cast("B") if value.c_contiguous else memoryview(value.tobytes())
+    except (ValueError, TypeError) as error:  # it was released
+        raise UnhashableArgument(_describe(value), culprit=value) from error
+    return Form(b"memoryview:", (value.format, value.shape, Buffer([plain])))
 
 
 def _reduce_pickle_buffer(value: pickle.PickleBuffer) -> Form:
-    return Form(b"memory:", (Buffer([value.raw()]),))
+    try:
+        return Form(b"memory:", (Buffer([value.raw()]),))
+    except BufferError:  # it is strided
+        return Form(b"memory:", (Buffer([memoryview(memoryview(value).tobytes())]),))
+    except ValueError as error:  # it was released
+        raise UnhashableArgument(_describe(value), culprit=value) from error
 
 
 def _reduce_complex(value: complex) -> Form:
@@ -192,8 +213,17 @@ def _reduce_enum(value: enum.Enum) -> Form:
 
 
 def _reduce_path(value: pathlib.PurePath) -> Form:
-    # Python 3.13 moved the classes to another module, so the name alone is kept.
-    return Form(b"path:", (type(value).__name__, str(value)))
+    kind = type(value)
+    if kind.__module__.partition(".")[0] == "pathlib":
+        # Python 3.13 moved the classes to another module, so the name alone is kept.
+        return Form(b"path:", (kind.__name__, str(value)))
+    return Form(b"path:", (kind, str(value), getattr(value, "__dict__", None)))
+
+
+def _reduce_time_zone(value: zoneinfo.ZoneInfo) -> Form:
+    if value.key is None:  # read from a file without a name
+        raise UnhashableArgument(_describe(value), culprit=value)
+    return Form(b"zoneinfo:", (type(value), value.key))
 
 
 def _reduce_pattern(value: re.Pattern[Any]) -> Form:
@@ -209,7 +239,14 @@ def _reduce_mapping_proxy(value: types.MappingProxyType[Any, Any]) -> Form:
 
 
 def _reduce_module(value: types.ModuleType) -> Form:
-    return Form(b"module:", (value.__name__, getattr(value, "__version__", None)))
+    from cachekit.hashing import boundary, code
+
+    name = value.__name__
+    if name == "__main__":
+        name = boundary.main_name()
+    if boundary.is_users(value.__name__):
+        return Form(b"module:", (name, code.fingerprint(value)))
+    return Form(b"module:", (name, vars(value).get("__version__")))
 
 
 # --- code ---------------------------------------------------------------------
@@ -220,7 +257,12 @@ def _reduce_function(value: types.FunctionType) -> Form:
 
     if code.is_followed(value):
         return Form(b"function:", (code.fingerprint(value),))
-    return Form(b"named:", (value.__module__, value.__qualname__))
+    name = (value.__module__, value.__qualname__)
+    if value.__closure__ is None:
+        return Form(b"named:", name)
+    # One of many that a library's function has made: told apart by what it holds.
+    held = [cell.cell_contents for cell in value.__closure__ if cell != _EMPTY_CELL]
+    return Form(b"closure:", (*name, held, value.__defaults__, value.__kwdefaults__))
 
 
 def _reduce_class(value: type) -> Form:
@@ -252,7 +294,8 @@ def _reduce_wrapper(value: Any) -> Form:
 
 
 def _reduce_property(value: property) -> Form:
-    return Form(b"property:", (value.fget, value.fset, value.fdel))
+    functions = (value.fget, value.fset, value.fdel)
+    return Form(b"property:", (type(value), *functions))
 
 
 def _reduce_cached_property(value: functools.cached_property[Any]) -> Form:
@@ -265,7 +308,8 @@ def _reduce_dispatch_method(value: functools.singledispatchmethod[Any]) -> Form:
 
 def _reduce_partial(value: functools.partial[Any]) -> Form:
     keywords = dict(value.keywords)
-    return Form(b"partial:", (type(value), value.func, value.args, keywords))
+    made_of = (type(value), value.func, value.args, keywords, vars(value) or None)
+    return Form(b"partial:", made_of)
 
 
 # --- every other object -------------------------------------------------------
@@ -282,18 +326,28 @@ def _reduce_object(value: Any) -> Form:
         # told about it is.
         return Form(b"wrapper:", (kind, wrapped, getattr(value, "targetoptions", None)))
     if _is_plainly_stored(kind):
-        return Form(b"object:", (kind, _attributes(value)))
+        if kind not in _known_to_pickle:  # pickle refuses some types written in C
+            _reduction(value)
+            _known_to_pickle.add(kind)
+        return Form(b"object:", (kind, attributes(value)))
     function, arguments, state, items, pairs = _reduction(value)
-    if isinstance(value, (set, frozenset)):
-        arguments, state = (frozenset(value),), getattr(value, "__dict__", None)
-    if isinstance(pairs, Iterator):
+    if isinstance(value, (set, frozenset)) and _has_own_reduction_of_sets(kind):
+        arguments, state = (frozenset(value),), attributes(value)
+    if pairs is not None:
         pairs = list(pairs)
-        if not isinstance(value, collections.OrderedDict):
+        if isinstance(value, dict) and not isinstance(value, collections.OrderedDict):
             pairs = dict(pairs)
     items = list(items) if items is not None else None
     # copyreg's constructors are written by name: they are how, not what.
-    maker = function.__name__ if function in _CONSTRUCTORS else function
-    return Form(b"reduced:", (maker, arguments, state, items, pairs))
+    is_how = any(function is constructor for constructor in _CONSTRUCTORS)
+    maker = function.__name__ if is_how else function
+    made_of = (maker, arguments, _without_caches(kind, state), items, pairs)
+    return Form(b"reduced:", made_of)
+
+
+def _has_own_reduction_of_sets(kind: type) -> bool:
+    reduction: Any = kind.__reduce__
+    return reduction is set.__reduce__ or reduction is frozenset.__reduce__
 
 
 def _is_consumed_by_reading(value: object) -> bool:
@@ -317,24 +371,46 @@ def _is_plainly_stored(kind: type) -> bool:
     )
 
 
-def _attributes(value: object) -> dict[str, object]:
+def attributes(value: object) -> dict[str, object]:
     """Collect the attributes, in slots too, but not what a property has cached."""
     kind = type(value)
-    attributes = dict(getattr(value, "__dict__", {}))
+    found = getattr(value, "__dict__", None)
+    found = dict(found) if isinstance(found, dict) else {}
     for name in copyreg._slotnames(kind):  # type: ignore[attr-defined]
-        if hasattr(value, name):
-            attributes[name] = getattr(value, name)
-    for name in list(attributes):
-        if isinstance(getattr(kind, name, None), functools.cached_property):
-            del attributes[name]
-    return attributes
+        try:
+            found[name] = object.__getattribute__(value, name)
+        except AttributeError:  # an empty slot
+            continue
+    if "__wrapped__" in found or "pyfunc" in found:  # of a decorator that is a class
+        for name in functools.WRAPPER_ASSIGNMENTS:
+            found.pop(name, None)
+    return _without_caches(kind, found) or {}
+
+
+def _without_caches(kind: type, state: Any) -> Any:
+    """Drop from a state what can be computed from the rest of it."""
+    if isinstance(state, tuple):  # of an object with attributes and slots
+        return tuple(_without_caches(kind, part) for part in state)
+    if type(state) is not dict:
+        return state
+    cached = [
+        name
+        for name in state
+        if name == "_attrs_cached_hash"
+        or (
+            isinstance(name, str)
+            and isinstance(inspect.getattr_static(kind, name, None), _CACHED)
+        )
+    ]
+    # None and no attributes are the same: pickle writes either.
+    return {name: state[name] for name in state if name not in cached} or None
 
 
 def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
     reduce = copyreg.dispatch_table.get(type(value))
     try:
         reduced = reduce(value) if reduce else value.__reduce_ex__(5)
-    except (TypeError, AttributeError, pickle.PicklingError) as error:
+    except Exception as error:  # a reduction is the user's code
         raise UnhashableArgument(_describe(value), culprit=value) from error
     if isinstance(reduced, str):
         return (reduced, _module_of_global(value, reduced), None, None, None)
@@ -384,6 +460,14 @@ class _Plain:
     pass
 
 
+_CACHED = functools.cached_property
+_EMPTY_CELL = types.CellType()
+_WRITTEN_IN_PLACE = (type(None), bool, int, float, str, bytes, list, tuple, dict)
+
+# Types made of attributes, for which pickle was asked once whether that is all.
+_known_to_pickle: set[type] = set()
+
+
 _PLAIN_SIZE = _Plain.__basicsize__
 _PICKLE_HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__")
 
@@ -418,9 +502,6 @@ _EXACT: dict[type, Callable[[Any], Form]] = {
     types.ClassMethodDescriptorType: _reduce_descriptor,
     functools._lru_cache_wrapper: _reduce_wrapper,
     functools.singledispatchmethod: _reduce_dispatch_method,
-    staticmethod: _reduce_wrapper,
-    classmethod: _reduce_wrapper,
-    property: _reduce_property,
     types.ModuleType: _reduce_module,
 }
 
@@ -429,8 +510,12 @@ _INHERITED: dict[type, Callable[[Any], Form]] = {
     type: _reduce_class,
     enum.Enum: _reduce_enum,
     pathlib.PurePath: _reduce_path,
+    zoneinfo.ZoneInfo: _reduce_time_zone,
     functools.partial: _reduce_partial,
     functools.cached_property: _reduce_cached_property,
+    staticmethod: _reduce_wrapper,
+    classmethod: _reduce_wrapper,
+    property: _reduce_property,
 }
 
 # What was found for each type that was met.
@@ -445,5 +530,7 @@ _LOADED_WHEN_SEEN = {
     "polars": "tables:polars_reducers",
     "pyarrow": "tables:pyarrow_reducers",
     "scipy.sparse": "tensors:scipy_reducers",
+    "scipy.spatial": "tensors:scipy_tree_reducers",
+    "sklearn": "tensors:sklearn_reducers",
     "torch": "tensors:torch_reducers",
 }

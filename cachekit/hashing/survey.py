@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import re
 import sys
 import types
 import warnings
@@ -98,7 +99,10 @@ class Survey:
 
     def is_current(self) -> bool:
         """Tell whether everything that was looked at is still the same."""
-        return self._guard.is_current(self._digest)
+        try:
+            return self._guard.is_current(self._digest_now)
+        except UnhashableArgument:  # a value has come to hold a lock
+            return False
 
     # --- what the names lead to ---
 
@@ -127,17 +131,20 @@ class Survey:
             return ("library", self._library(thing.__name__))
         if isinstance(thing, (types.FunctionType, type)):
             return self._code_target(thing)
-        if isinstance(thing, types.BuiltinFunctionType):
-            self._library(boundary.module_name(thing))
+        name = _name_in_library(thing)
+        if name is not None:
+            self._library(name[0])
+            return ("named", *name)
         try:
-            digest = self._digest(thing)
+            digest, inside = self._digest_value(thing)
         except UnhashableArgument as error:
             if made_by is None:
                 raise
             return self._creation(thing, error, *made_by)
+        numbers = [self._number(part) for part in inside]
         if not is_frozen(thing):
-            self._guard.watch_value(thing, digest)
-        return ("value", digest)
+            self._guard.watch_value(thing, self._digest_now(thing))
+        return ("value", digest, *numbers)
 
     def _code_target(self, thing: Any) -> Target:
         if self._is_followed(thing):
@@ -145,20 +152,48 @@ class Survey:
         self._library(home(thing))
         return ("named", boundary.module_name(thing), thing.__qualname__)
 
-    def _digest(self, value: object) -> str:
-        """Hash a value; functions and classes in it count as units."""
-        kind = type(value)
-        if kind in hasher.ATOMS:
-            return hasher.digest(value)
-        return hasher.digest_with(value, self._form)
+    def _digest_value(self, value: object) -> tuple[str, list[Any]]:
+        """Hash a value, and return the units that it holds.
 
-    def _form(self, value: Any) -> Form:
-        if isinstance(value, (types.FunctionType, type)) and self._is_followed(value):
-            return Form(b"unit:", (self._number(value),))
-        return reducers.canonical(value)
+        In the digest these go by name and code, and they are returned in that order:
+        an order of their own is what the items of a set do not have.
+        """
+        if type(value) in hasher.ATOMS:
+            return hasher.digest(value), []
+        inside: dict[int, tuple[str, str, Any]] = {}
+
+        def form(part: Any) -> Form:
+            if not self._is_unit(part):
+                return reducers.canonical(part)
+            about = (unit_name(part), _shallow_digest(part))
+            inside[id(part)] = (*about, part)
+            return Form(b"unit:", about)
+
+        digest = hasher.digest_with(value, form)
+        met = sorted(inside.values(), key=itemgetter(0, 1))
+        return digest, [part for *_, part in met]
+
+    def _digest_now(self, value: object) -> str:
+        """Hash a value for the guard: the units that it holds go by identity."""
+
+        def form(part: Any) -> Form:
+            if self._is_unit(part):
+                return Form(b"unit:", (self._numbers.get(id(part)),))
+            return reducers.canonical(part)
+
+        return hasher.digest_with(value, form)
+
+    def _is_unit(self, thing: Any) -> bool:
+        if isinstance(thing, types.ModuleType):
+            return self._is_users(thing.__name__)
+        return isinstance(thing, (types.FunctionType, type)) and self._is_followed(
+            thing
+        )
 
     def _is_followed(self, thing: Any) -> bool:
-        return self._is_users(home(thing)) or holds_users_code(thing)
+        return self._is_users(home(thing)) or holds_users_code(
+            thing, package=self._package
+        )
 
     def _creation(
         self,
@@ -167,20 +202,44 @@ class Survey:
         module: str,
         name: str,
     ) -> Target:
-        """Let a value without a digest count by the statement that creates it."""
-        kind = f"{type(thing).__module__}.{type(thing).__qualname__}"
-        file = getattr(sys.modules.get(module), "__file__", None)
-        statement = statement_that_makes(name, file) if file else None
+        """Let a value without a digest count by the statement that creates it.
+
+        And by its class, and by what the names in that statement stand for.
+        """
+        if type(thing) is object:  # a sentinel: itself and nothing else
+            return ("sentinel", module, name)
+        space = vars(sys.modules.get(module, functools))
+        file = space.get("__file__")
+        making = statement_that_makes(name, file) if file else None
+        if making is not None and making.origin is not None:
+            level, source, original = making.origin
+            package = space.get("__package__") or ""
+            source = importlib.util.resolve_name("." * level + source, package)
+            return self._creation(thing, error, source, original)
         _warn_once(
             f"{module}.{name} is read by cached code and has no stable digest "
             f"({error.reason}{error.path and ' at '}{error.path}); it counts by "
-            + ("the statement that creates it" if statement else "its type")
+            + ("the statement that creates it" if making else "its type")
         )
-        return ("created", kind, statement)
+        kind = self._code_target(type(thing))
+        if making is None:
+            return ("created", kind)
+        made_of = []
+        for part in making.names:
+            read = space.get(part, MISSING)
+            if read is not thing and read is not MISSING:
+                self._guard.watch_name(space, part, read)
+                made_of.append((part, self._target(read, (module, part))))
+        return ("created", kind, making.content, made_of)
 
     def _file(self, path: Path) -> Target:
         self._guard.watch_file(path)
         try:
+            if path.is_dir():
+                files = sorted(file for file in path.rglob("*") if file.is_file())
+                names = [file.relative_to(path).as_posix() for file in files]
+                contents = [hasher.digest(file.read_bytes()) for file in files]
+                return ("folder", [*zip(names, contents, strict=True)])
             return ("file", hasher.digest(path.read_bytes()))
         except OSError:
             return ("missing",)
@@ -215,6 +274,10 @@ class Survey:
         for name, default in sorted(keywords.items()):
             self._guard.watch_name(keywords, name, default)
             yield f"default {name}", self._default(default)
+        for name, thing in sorted(vars(function).items()):
+            if not name.startswith("__"):
+                self._guard.watch_name(vars(function), name, thing)
+                yield f"attribute {name}", self._default(thing)
 
     def _default(self, default: object) -> Target:
         try:
@@ -304,10 +367,11 @@ class Survey:
             return ("missing",)
         if name not in sys.modules and not self._is_users(name):
             return ("library", self._library(name))
-        try:
-            module = importlib.import_module(name)
-        except Exception:  # noqa: BLE001  (importing runs the user's code)
+        module = _imported(name)
+        if module is None:
             return ("missing",)
+        if wanted.path and wanted.path[0] not in vars(module) and self._is_users(name):
+            _imported(f"{name}.{wanted.path[0]}")  # a submodule, as yet unknown
         return self._walk(module, wanted.path, (name, ""))
 
     def _users_code_held(self, function: types.FunctionType) -> Iterator[Edge]:
@@ -339,13 +403,15 @@ class Survey:
             for number, base in enumerate((*kind.__bases__, type(kind)))
         ]
         for name, member in classes.members(kind):
-            edges.append((name, self._target(member, (kind.__module__, name))))
+            made_by = (kind.__module__, f"{kind.__qualname__}.{name}")
+            edges.append((name, self._target(member, made_by)))
         unit.edges = edges
 
     def _visit_module(self, module: types.ModuleType, unit: Unit) -> None:
         """Take all that is in a module, which is passed around as a whole."""
         unit.content = [module.__name__]
-        file = getattr(module, "__file__", None) or ""
+        self._guard.watch_module(module)
+        file = vars(module).get("__file__") or ""
         if file.endswith((".so", ".pyd")):
             unit.edges = [("file", self._file(Path(file)))]
             return
@@ -362,11 +428,19 @@ def unit_name(thing: Any) -> str:
     return f"{boundary.module_name(thing)}.{thing.__qualname__}"
 
 
+def _shallow_digest(thing: Any) -> str:
+    if isinstance(thing, types.FunctionType):
+        return hasher.digest(shallow(thing.__code__, thing.__globals__).content)
+    return ""
+
+
 def home(thing: Any) -> str:
     """Return the module that a function's code, or a class, was written in.
 
     ``__module__`` would not do: a decorator copies it from what it wraps.
     """
+    if isinstance(thing, types.ModuleType):
+        return thing.__name__
     if isinstance(thing, types.FunctionType):
         return str(thing.__globals__.get("__name__") or "")
     return str(getattr(thing, "__module__", None) or "")
@@ -376,19 +450,46 @@ def is_frozen(value: Any) -> bool:
     """Tell whether a value can never change in place."""
     if type(value) in _FROZEN_TYPES or isinstance(value, type):
         return True
+    if isinstance(value, types.BuiltinFunctionType):
+        return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
+    if type(value) in (staticmethod, classmethod):  # their functions are watched
+        return is_frozen(value.__func__)
+    if type(value) is property:
+        return all(map(is_frozen, (value.fget, value.fset, value.fdel)))
+    if type(value) is functools._lru_cache_wrapper:
+        return is_frozen(value.__wrapped__)
     if type(value) in (tuple, frozenset):
         return all(map(is_frozen, value))
     return False
 
 
-def holds_users_code(thing: Any) -> bool:
+def _name_in_library(thing: Any) -> tuple[str, str] | None:
+    """Return where a library keeps an object, as scipy.stats keeps `norm`.
+
+    Such an object is the library's, with whatever state it has: that of
+    `random.choice` is a generator, which is another in each process.
+    """
+    owner = getattr(thing, "__self__", None)
+    kept_by = type(thing if owner is None else owner)
+    for module in (kept_by.__module__, kept_by.__module__.partition(".")[0]):
+        if module == "builtins" or boundary.is_users(module):
+            continue
+        for name, kept in list(vars(sys.modules.get(module, functools)).items()):
+            if kept is thing or (owner is not None and kept is owner):
+                return (module, f"{name}.{getattr(thing, '__name__', '')}")
+    return None
+
+
+def holds_users_code(thing: Any, *, package: str = "") -> bool:
     """Tell whether a library's function wraps one of the user's."""
     seen = set()
     while isinstance(thing, (types.FunctionType, functools._lru_cache_wrapper)):
         if id(thing) in seen:
             return False
         seen.add(id(thing))
-        if isinstance(thing, types.FunctionType) and boundary.is_users(home(thing)):
+        if isinstance(thing, types.FunctionType) and boundary.is_users(
+            home(thing), package=package
+        ):
             return True
         thing = getattr(thing, "__wrapped__", None)
     return False
@@ -399,6 +500,13 @@ def _cells_of(
 ) -> Iterator[tuple[str, types.CellType]]:
     names, cells = function.__code__.co_freevars, function.__closure__ or ()
     return zip(names, cells, strict=True)
+
+
+def _imported(name: str) -> types.ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except Exception:  # noqa: BLE001  (importing runs the user's code)
+        return None
 
 
 def _submodule(package: types.ModuleType, name: str) -> Any:
@@ -420,7 +528,7 @@ _FROZEN_TYPES = {
     *hasher.ATOMS,
     complex,
     range,
+    re.Pattern,
     types.FunctionType,
-    types.BuiltinFunctionType,
     types.CodeType,
 }

@@ -7,6 +7,7 @@ Without such a source, the bytecode counts, together with the version of Python.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import functools
@@ -18,6 +19,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 _FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_FUTURE = functools.reduce(
+    int.__or__,
+    (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names),
+)
 
 # Fields that a call cannot see, whatever the node.
 _UNSEEN = {"type_comment", "kind", "type_ignores"}
@@ -57,8 +63,26 @@ def shallow(code: types.CodeType, namespace: dict[str, Any]) -> Shallow:
     return known[1]
 
 
-def statement_that_makes(name: str, filename: str) -> list[object] | None:
-    """Return the syntax of the statement at the top of a file that binds a name."""
+class Making(NamedTuple):
+    """The statement that binds a name at the top of a module or of a class.
+
+    Attributes
+    ----------
+    content : list
+        Its syntax, as atoms.
+    names : list of str
+        The names that it reads.
+    origin : (int, str, str) or None
+        For ``from ..module import name``: level, module and name.
+    """
+
+    content: list[object]
+    names: list[str]
+    origin: tuple[int, str, str] | None
+
+
+def statement_that_makes(name: str, filename: str) -> Making | None:
+    """Return the last statement in a file that binds ``name`` or ``Class.name``."""
     file = _parsed(filename, {})
     return file.bindings.get(name) if file is not None else None
 
@@ -68,13 +92,24 @@ _MOST_DESCRIBED = 10_000
 
 
 def _describe(code: types.CodeType, namespace: dict[str, Any]) -> Shallow:
+    try:
+        return _describe_syntax(code, namespace)
+    except RecursionError:  # a sum of a thousand terms
+        return _describe_bytecode(code)
+
+
+def _describe_bytecode(code: types.CodeType) -> Shallow:
+    python = str(sys.implementation.cache_tag)
+    return Shallow(["bytecode", python, *_flatten(_behaviour(code))], None)
+
+
+def _describe_syntax(code: types.CodeType, namespace: dict[str, Any]) -> Shallow:
     found = _find_source(code, namespace)
     if found is None:
         linecache.checkcache(code.co_filename)  # read before the last edit?
         found = _find_source(code, namespace)
     if found is None:
-        python = str(sys.implementation.cache_tag)
-        return Shallow(["bytecode", python, *_flatten(_behaviour(code))], None)
+        return _describe_bytecode(code)
     node, source = found
     return Shallow(["syntax", *write_syntax(node)], source)
 
@@ -102,8 +137,10 @@ def write_syntax(node: object, *, in_function: bool = True) -> Iterator[object]:
             yield name
             yield from write_syntax(content, in_function=inside)
     else:
-        # repr tells apart what pickle would write alike or not at all: 1j, ...
-        yield from (type(node).__name__, repr(node))
+        # Text tells apart what pickle would write alike or not at all: 1j, ...; in
+        # ASCII, since a later Python knows more letters; a long int only in hex.
+        text = hex(node) if type(node) is int else ascii(node)
+        yield from (type(node).__name__, text)
 
 
 def _fields_seen(node: ast.AST) -> dict[str, Any]:
@@ -112,6 +149,10 @@ def _fields_seen(node: ast.AST) -> dict[str, Any]:
         for name, value in ast.iter_fields(node)
         if value not in (None, []) and name not in _UNSEEN
     }
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 adds empty texts
+        fields["values"] = [
+            part for part in node.values if getattr(part, "value", None) != ""
+        ]
     has_docstring = isinstance(
         node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     ) and (ast.get_docstring(node, clean=False) is not None)
@@ -140,13 +181,15 @@ class _ParsedFile(NamedTuple):
     lines: list[str]
     codes: dict[str, list[types.CodeType]]  # by qualified name
     nodes: dict[int, list[_FunctionNode]]  # by first line, decorators included
-    bindings: dict[str, list[object]]  # by name bound at the top
+    bindings: dict[str, Making]  # by name bound at the top
 
 
 def _find_source(
     code: types.CodeType, namespace: dict[str, Any]
 ) -> tuple[_FunctionNode, str] | None:
-    file = _parsed(code.co_filename, namespace)
+    # What a notebook has imported from the future holds for all of its cells.
+    future = code.co_flags & _FUTURE
+    file = _parsed(code.co_filename, namespace, future)
     if file is None:
         return None
     wanted = _behaviour(code)
@@ -164,17 +207,20 @@ def _find_source(
     return None
 
 
-def _parsed(filename: str, namespace: dict[str, Any]) -> _ParsedFile | None:
+def _parsed(
+    filename: str, namespace: dict[str, Any], future: int = 0
+) -> _ParsedFile | None:
     text = "".join(linecache.getlines(filename, namespace))
-    return _parse(filename, text) if text else None
+    return _parse(filename, text, future) if text else None
 
 
 @functools.lru_cache(maxsize=256)
-def _parse(filename: str, text: str) -> _ParsedFile | None:
+def _parse(filename: str, text: str, future: int) -> _ParsedFile | None:
     try:
         tree = ast.parse(text)
-        module = compile(text, filename, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):  # a notebook's magics, a file that is no Python
+        module = compile(text, filename, "exec", flags=future, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # A notebook's magics, a file that is no Python, an expression without end.
         return None
     codes: dict[str, list[types.CodeType]] = {}
     for code in _codes_in(module):
@@ -195,21 +241,30 @@ def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes_in(constant)
 
 
-def _bindings(tree: ast.Module) -> dict[str, list[object]]:
-    """Map each name bound outside of functions and classes to its last statement."""
-    bound = {}
-    waiting: list[ast.AST] = list(reversed(tree.body))
+def _bindings(tree: ast.Module) -> dict[str, Making]:
+    """Map each name bound outside of functions to the last statement that does it."""
+    bound: dict[str, Making] = {}
+    waiting: list[tuple[str, ast.AST]] = [("", node) for node in reversed(tree.body)]
     while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        prefix, node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
+        if isinstance(node, ast.ClassDef):
+            prefix += f"{node.name}."
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                origin = (node.level, node.module or "", alias.name)
+                name = alias.asname or alias.name
+                bound[prefix + name] = Making(list(write_syntax(node)), [], origin)
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.With, ast.For)):
-            for part in ast.walk(node):
-                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                    bound[part.id] = list(write_syntax(node))
-        waiting.extend(
-            child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)
-        )
+            names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+            read = sorted({n.id for n in names if isinstance(n.ctx, ast.Load)})
+            making = Making(list(write_syntax(node)), read, None)
+            for part in names:
+                if isinstance(part.ctx, ast.Store):
+                    bound[prefix + part.id] = making
+        inside = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
+        waiting.extend((prefix, child) for child in inside)
     return bound
 
 
@@ -266,7 +321,7 @@ def _constant(value: object) -> object:
         return _behaviour(value)
     if isinstance(value, frozenset):
         return ("frozenset", *sorted(map(repr, value)))
-    return repr(value)
+    return hex(value) if type(value) is int else repr(value)
 
 
 def _flatten(value: object) -> Iterator[object]:

@@ -21,21 +21,30 @@ Reducers = dict[type, Callable[[Any], Form]]
 def _reduce_frame(frame: Any) -> Form:
     columns = [_column(frame.iloc[:, place].array) for place in range(frame.shape[1])]
     flags = frame.flags.allows_duplicate_labels
-    header = (type(frame), frame.columns, frame.index, dict(frame.attrs), flags)
+    kept = (dict(frame.attrs), _kept_by_subclass(frame), flags)
+    header = (type(frame), frame.columns, frame.index, *kept)
     return Form(b"pandas.frame:", (*header, columns))
 
 
 def _reduce_series(series: Any) -> Form:
     flags = series.flags.allows_duplicate_labels
-    header = (type(series), series.name, series.index, dict(series.attrs), flags)
+    kept = (dict(series.attrs), _kept_by_subclass(series), flags)
+    header = (type(series), series.name, series.index, *kept)
     return Form(b"pandas.series:", (*header, _column(series.array)))
+
+
+def _kept_by_subclass(table: Any) -> dict[str, object]:
+    """Return what a subclass keeps besides, as geopandas does a reference system."""
+    return {
+        name: getattr(table, name, None) for name in table._metadata if name != "name"
+    }
 
 
 def _reduce_index(index: Any) -> Form:
     header = (type(index), list(index.names))
     if hasattr(index, "start"):  # a RangeIndex keeps three numbers
         return Form(b"pandas.index:", (*header, index.start, index.stop, index.step))
-    if index.nlevels > 1:
+    if hasattr(index, "levels"):
         levels = [index.get_level_values(place) for place in range(index.nlevels)]
         return Form(
             b"pandas.index:", (*header, [_column(level.array) for level in levels])
@@ -71,12 +80,15 @@ def _column(array: Any) -> tuple[object, ...]:
         values = np.where(mask, np.zeros((), array._data.dtype), array._data)
         return (kind, str(dtype), values, mask)
     if hasattr(array, "asi8"):  # dates, times and periods
-        return (kind, str(dtype), np.asarray(array.asi8))
+        return (kind, str(dtype), np.asarray(array.asi8), _frequency(array))
     return (kind, str(dtype), [*array])
 
 
-def _frequency(index: Any) -> str | None:
-    return getattr(index, "freqstr", None)
+def _frequency(dates: Any) -> object:
+    frequency = getattr(dates, "freq", None)
+    if frequency is None:
+        return None
+    return (frequency.freqstr, str(getattr(frequency, "holidays", None)))
 
 
 # --- polars ---
@@ -97,33 +109,51 @@ def _reduce_polars_dtype(dtype: Any) -> Form:
 
 def _polars_column(series: Any) -> tuple[object, ...]:
     header = (series.name, repr(series.dtype))
-    if not series.dtype.is_numeric():
+    if series.dtype.is_temporal() or (
+        series.dtype.is_nested() and not _has_categories(series.dtype)
+    ):
+        series = series.to_physical()  # Python's own times end at microseconds
+    is_plain = series.dtype.is_numeric() and "128" not in header[1]
+    if not is_plain or series.dtype.is_decimal():
         return (*header, series.to_list())
     nulls = series.is_null().to_numpy() if series.null_count() else None
     return (*header, nulls, series.fill_null(0).to_numpy())
+
+
+def _has_categories(dtype: Any) -> bool:
+    return any(name in repr(dtype) for name in ("Categorical", "Enum"))
 
 
 # --- pyarrow ---
 
 
 def _reduce_arrow_array(array: Any) -> Form:
-    return Form(b"arrow.array:", (type(array), str(array.type), _arrow_values(array)))
+    return Form(b"arrow.array:", (type(array), array.type, _arrow_values(array)))
 
 
 def _reduce_arrow_table(table: Any) -> Form:
-    fields = [(field.name, str(field.type), field.nullable) for field in table.schema]
-    metadata = dict(table.schema.metadata or {})
     columns = [_arrow_values(column) for column in table.columns]
-    return Form(b"arrow.table:", (type(table), fields, metadata, columns))
+    return Form(b"arrow.table:", (type(table), table.schema, table.num_rows, columns))
 
 
 def _reduce_arrow_schema(schema: Any) -> Form:
-    fields = [(field.name, str(field.type), field.nullable) for field in schema]
-    return Form(b"arrow.schema:", (fields, dict(schema.metadata or {})))
+    return Form(b"arrow.schema:", ([*schema], dict(schema.metadata or {})))
+
+
+def _reduce_arrow_field(field: Any) -> Form:
+    metadata = dict(field.metadata or {})
+    return Form(b"arrow.field:", (field.name, field.type, field.nullable, metadata))
 
 
 def _reduce_arrow_type(kind: Any) -> Form:
-    return Form(b"arrow.type:", (str(kind),))
+    import pyarrow as pa
+
+    if isinstance(kind, pa.BaseExtensionType):
+        parameters = kind.__arrow_ext_serialize__()
+        made_of = (kind.extension_name, kind.storage_type, parameters)
+        return Form(b"arrow.extension:", made_of)
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    return Form(b"arrow.type:", (str(kind), fields))
 
 
 def _arrow_values(array: Any) -> object:
@@ -136,20 +166,43 @@ def _arrow_values(array: Any) -> object:
             if array.num_chunks == 0:
                 return []
             array = pa.concat_arrays(array.chunks)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
     kind = array.type
-    is_text = kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-    if not (is_text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return array.to_pylist()
+    if pa.types.is_dictionary(kind):
+        return _arrow_values(array.dictionary_decode())
+    if pa.types.is_union(kind):
+        fields = [array.field(place) for place in range(kind.num_fields)]
+        return (array.type_codes.to_numpy(), [*map(_arrow_values, fields)])
     nulls = None
     if array.null_count:
         nulls = array.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_struct(kind):
+        return (nulls, [*map(_arrow_values, array.flatten())])
+    if nulls is not None:
         array = array.drop_null()
-    if not is_text:
-        return (nulls, array.to_numpy(zero_copy_only=False))
-    return (
-        nulls,
-        *_arrow_text(array, wide=kind in (pa.large_string(), pa.large_binary())),
-    )
+    return (nulls, *_arrow_filled(array, kind))
+
+
+def _arrow_filled(array: Any, kind: Any) -> tuple[object, ...]:
+    """Return the values of an array that has no nulls."""
+    import pyarrow as pa
+
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        # As Python's own objects they would end at microseconds.
+        array = array.view(pa.int64() if kind.bit_width == 64 else pa.int32())
+        kind = array.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return (array.to_numpy(zero_copy_only=False),)
+    if pa.types.is_boolean(kind):
+        return (array.to_numpy(zero_copy_only=False),)
+    if kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
+        wide = kind in (pa.large_string(), pa.large_binary())
+        return _arrow_text(array, wide=wide)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = array.value_lengths().to_numpy(zero_copy_only=False)
+        return (lengths, _arrow_values(array.flatten()))
+    return (array.to_pylist(),)
 
 
 def _arrow_text(array: Any, *, wide: bool) -> tuple[object, object]:
@@ -202,5 +255,6 @@ def pyarrow_reducers() -> Reducers:
         pa.Table: _reduce_arrow_table,
         pa.RecordBatch: _reduce_arrow_table,
         pa.Schema: _reduce_arrow_schema,
+        pa.Field: _reduce_arrow_field,
         pa.DataType: _reduce_arrow_type,
     }
