@@ -19,6 +19,9 @@ from typing import Any
 # it is a library to them.
 _OWN_PIPELINES = "cachekit.pipelines."
 
+# Where other Pythons have what this one has elsewhere.
+_MOVED = {"pathlib._local": "pathlib"}
+
 # The script that is run; the second in the workers that it starts.
 _MAIN = ("__main__", "__mp_main__")
 
@@ -26,7 +29,9 @@ _MAIN = ("__main__", "__mp_main__")
 def module_name(thing: Any) -> str:
     """Return the module of a function or class; ``__main__`` goes by its file."""
     name = getattr(thing, "__module__", None) or ""
-    return main_name() if name in _MAIN else str(name)
+    if name in _MAIN:
+        return main_name()
+    return _MOVED.get(name, str(name))
 
 
 def main_name() -> str:

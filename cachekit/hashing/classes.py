@@ -19,6 +19,7 @@ _MACHINERY = {
     "__annotate_func__",
     "__annotations__",
     "__annotations_cache__",
+    "__callable_proto_members_only__",
     "__mutable_keys__",
     "__non_callable_proto_members__",
     "__optional_keys__",
@@ -69,7 +70,7 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
             continue
         if is_record and name == "__hash__" and member is None:
             continue
-        if isinstance(member, types.FunctionType) and _is_of_typing(name, member):
+        if _is_of_typing(name, member):
             continue
         if is_named_tuple and name in kind._fields:  # type: ignore[attr-defined]
             continue
@@ -130,10 +131,14 @@ def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
-def _is_of_typing(name: str, member: types.FunctionType) -> bool:
-    """Tell whether typing put a function into a protocol, or took one out."""
-    is_typing = member.__globals__.get("__name__") == "typing"
-    return is_typing and name in {"__init__", "__subclasshook__"}
+def _is_of_typing(name: str, member: Any) -> bool:
+    """Tell whether typing put a function into a protocol."""
+    function = getattr(member, "__func__", member)
+    return (
+        name in {"__init__", "__subclasshook__"}
+        and isinstance(function, types.FunctionType)
+        and function.__globals__.get("__name__") == "typing"
+    )
 
 
 def _is_generated(name: str, member: Any) -> bool:
