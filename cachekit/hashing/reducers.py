@@ -331,7 +331,7 @@ def _reduce_object(value: Any) -> Form:
             _known_to_pickle.add(kind)
         return Form(b"object:", (kind, attributes(value)))
     function, arguments, state, items, pairs = _reduction(value)
-    if isinstance(value, (set, frozenset)) and _has_own_reduction_of_sets(kind):
+    if isinstance(value, (set, frozenset)) and _is_reduced_as_a_set(kind):
         arguments, state = (frozenset(value),), attributes(value)
     if pairs is not None:
         pairs = list(pairs)
@@ -345,7 +345,8 @@ def _reduce_object(value: Any) -> Form:
     return Form(b"reduced:", made_of)
 
 
-def _has_own_reduction_of_sets(kind: type) -> bool:
+def _is_reduced_as_a_set(kind: type) -> bool:
+    """Tell whether a kind of set is pickled as sets are: a list in no order."""
     reduction: Any = kind.__reduce__
     return reduction is set.__reduce__ or reduction is frozenset.__reduce__
 
