@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np  # noqa: TID253  (this module is itself imported only on use)
 
-from cachekit.hashing.reducers import Buffer, Form, attributes
+from cachekit.hashing.forms import Buffer, Form
+from cachekit.hashing.objects import attributes
 
 # A strided view is copied so many bytes at a time, to hash it in little memory.
 BLOCK_BYTES = 1 << 20

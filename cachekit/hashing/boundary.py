@@ -12,8 +12,12 @@ import importlib.util
 import site
 import sys
 import sysconfig
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from cachekit.hashing.forms import ATOMS
 
 # The pipelines that come with cachekit are followed like a user's code; the rest of
 # it is a library to them.
@@ -28,10 +32,14 @@ _MAIN = ("__main__", "__mp_main__")
 
 def module_name(thing: Any) -> str:
     """Return the module of a function or class; ``__main__`` goes by its file."""
-    name = getattr(thing, "__module__", None) or ""
+    return imported_name(str(getattr(thing, "__module__", None) or ""))
+
+
+def imported_name(name: str) -> str:
+    """Return the name that a module has, or would have, when it is imported."""
     if name in _MAIN:
         return main_name()
-    return _MOVED.get(name, str(name))
+    return _MOVED.get(name, name)
 
 
 def main_name() -> str:
@@ -64,6 +72,11 @@ def is_users(name: str, *, package: str = "") -> bool:
     if name in sys.modules:
         return _is_users_file(top, getattr(sys.modules[name], "__file__", None))
     return _is_users_file(top, _file_of(top))
+
+
+def is_standard(name: str) -> bool:
+    """Tell whether a module is of the standard library."""
+    return name.partition(".")[0] in sys.stdlib_module_names
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,3 +127,92 @@ def library_version(top: str) -> str:
         except (metadata.PackageNotFoundError, ValueError):
             continue
     return "unknown"
+
+
+def home(thing: Any) -> str:
+    """Return the module that a function's code, or a class, was written in.
+
+    ``__module__`` would not do: a decorator copies it from what it wraps.
+    """
+    if isinstance(thing, types.ModuleType):
+        return thing.__name__
+    if isinstance(thing, types.FunctionType):
+        return str(thing.__globals__.get("__name__") or "")
+    return str(getattr(thing, "__module__", None) or "")
+
+
+def holds_users_code(thing: Any, *, package: str = "") -> bool:
+    """Tell whether a library's function was made with functions of the user's."""
+    return any(True for _ in users_code_in(thing, package=package))
+
+
+def users_code_in(thing: Any, *, package: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the user's functions and classes in what a library made, and their places.
+
+    A place is a path, as in ``.handlers['start']``. Functions are looked into (what
+    they wrap, their closures and defaults), partials, methods, and the first items
+    of lists and dicts; other objects are the library's own affair.
+    """
+    seen: dict[int, object] = {}
+    waiting = [("", thing)]
+    while waiting:
+        place, part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part  # held, so that no other has its id
+        is_code = isinstance(part, (types.FunctionType, type))
+        if is_code and is_users(home(part), package=package):
+            yield place, part
+        else:
+            inside = [(place + step, inner) for step, inner in _steps_into(part)]
+            waiting.extend(reversed(inside))
+
+
+def _steps_into(thing: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(thing, types.FunctionType):
+        yield from _steps_into_function(thing)
+    elif isinstance(thing, functools._lru_cache_wrapper):
+        yield ".__wrapped__", thing.__wrapped__
+    elif isinstance(thing, functools.partial):
+        yield "", (thing.func, thing.args, thing.keywords)
+    elif isinstance(thing, types.MethodType):
+        yield "", thing.__func__
+    elif type(thing) in (list, tuple):
+        for number, item in enumerate(thing[:_MOST_ITEMS]):
+            yield f"[{number}]", item
+    elif type(thing) is dict:
+        for key in list(thing)[:_MOST_ITEMS]:
+            if type(key) in ATOMS:
+                yield f"[{key!r}]", thing.get(key)
+
+
+def name_in_library(thing: Any) -> tuple[str, str] | None:
+    """Return where a library keeps an object, as scipy.stats keeps `norm`.
+
+    Such an object is the library's, with whatever state it has: that of
+    `random.choice` is a generator, which is another in each process.
+    """
+    owner = getattr(thing, "__self__", None)
+    kept_by = type(thing if owner is None else owner)
+    for module in (kept_by.__module__, kept_by.__module__.partition(".")[0]):
+        if module == "builtins" or is_users(module):
+            continue
+        for name, kept in list(vars(sys.modules.get(module, functools)).items()):
+            if kept is thing or (owner is not None and kept is owner):
+                return (module, f"{name}.{getattr(thing, '__name__', '')}")
+    return None
+
+
+def _steps_into_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    names, cells = function.__code__.co_freevars, function.__closure__ or ()
+    for name, cell in zip(names, cells, strict=True):
+        if cell != _EMPTY_CELL:
+            yield f".{name}", cell.cell_contents
+    yield ".default", (function.__defaults__, function.__kwdefaults__)
+    yield ".__wrapped__", getattr(function, "__wrapped__", None)
+
+
+# Looked at in a list or dict that a library's function holds: it may be a large cache.
+_MOST_ITEMS = 100
+
+_EMPTY_CELL = types.CellType()

@@ -11,7 +11,7 @@ import enum
 import inspect
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 _MACHINERY = {
     "__abstractmethods__",
@@ -34,7 +34,6 @@ _MACHINERY = {
     "__dict__",
     "__doc__",
     "__firstlineno__",
-    "__match_args__",
     "__module__",
     "__orig_bases__",
     "__parameters__",
@@ -46,6 +45,9 @@ _MACHINERY = {
     "_abc_impl",
 }
 
+
+# What a field of attrs may compute with.
+_ROLES = ("default", "converter", "validator", "on_setattr", "eq_key", "order_key")
 
 # Modules that put functions of their own into classes.
 _GENERATORS = {"attr._make", "collections", "dataclasses", "enum", "typing"}
@@ -70,7 +72,7 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
             continue
         if is_record and name == "__hash__" and member is None:
             continue
-        if _is_of_typing(name, member):
+        if _is_of_typing(kind, name, member):
             continue
         if is_named_tuple and name in kind._fields:  # type: ignore[attr-defined]
             continue
@@ -79,10 +81,8 @@ def members(kind: type) -> Iterator[tuple[str, Any]]:
 
 def fields(kind: type) -> Iterator[object]:
     """Yield facts about the fields of a class, as atoms."""
-    annotations = vars(kind).get("__annotations__", {})
     yield "annotated"
-    for name, annotation in annotations.items():
-        yield from (name, _annotation_text(annotation))
+    yield from annotated(kind)
     for field in vars(kind).get("__dataclass_fields__", {}).values():
         yield from (field.name, field.init, field.compare, field.hash, field.kw_only)
         yield from (field.repr, repr(dict(field.metadata)))
@@ -92,7 +92,17 @@ def fields(kind: type) -> Iterator[object]:
         yield from (params.repr, params.unsafe_hash)
     for attribute in vars(kind).get("__attrs_attrs__", ()):
         yield from (attribute.name, attribute.init, bool(attribute.eq))
+        yield from (attribute.order, attribute.hash, attribute.kw_only)
         yield from (bool(attribute.repr), repr(dict(attribute.metadata)))
+
+
+def annotated(thing: Any) -> Iterator[str]:
+    """Yield each name that a class or a function annotates, and its type as text."""
+    # Of a class its own only: as an attribute they might be those of its base.
+    own = vars(thing).get("__annotations__") if isinstance(thing, type) else None
+    own = thing.__annotations__ if isinstance(thing, types.FunctionType) else own
+    for name, annotation in (own or {}).items():
+        yield from (name, _annotation_text(annotation))
 
 
 def _annotation_text(annotation: object) -> str:
@@ -112,10 +122,23 @@ def _field_functions(kind: type) -> Iterator[tuple[str, Any]]:
         if field.default is not dataclasses.MISSING:  # with slots, only here
             yield f"{field.name} default", field.default
     for attribute in vars(kind).get("__attrs_attrs__", ()):
-        for role in ("default", "converter", "validator"):
-            function = getattr(attribute, role)
+        for role in _ROLES:
+            function = getattr(attribute, role, None)
             if function is not None:
                 yield f"{attribute.name} {role}", function
+    if "__attrs_attrs__" in vars(kind):
+        for name, hook in _hooks_on_setting(kind):
+            yield f"{name} set", hook
+
+
+def _hooks_on_setting(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield what attrs was told, for the whole class, to run when a field is set."""
+    function = vars(kind).get("__setattr__")
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    if "sa_attrs" in names:
+        held = function.__closure__[names.index("sa_attrs")].cell_contents  # type: ignore[union-attr]
+        for name, (_, hook) in sorted(held.items()):
+            yield name, hook
 
 
 def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
@@ -131,13 +154,19 @@ def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
-def _is_of_typing(name: str, member: Any) -> bool:
-    """Tell whether typing put a function into a protocol."""
+def _is_of_typing(kind: type, name: str, member: Any) -> bool:
+    """Tell whether typing put a function into a protocol, or into its subclass.
+
+    Into a subclass it puts, as the first instance is made, the ``__init__`` that this
+    inherits.
+    """
+    if name not in {"__init__", "__subclasshook__"}:
+        return False
     function = getattr(member, "__func__", member)
-    return (
-        name in {"__init__", "__subclasshook__"}
-        and isinstance(function, types.FunctionType)
-        and function.__globals__.get("__name__") == "typing"
+    if getattr(function, "__globals__", {}).get("__name__") == "typing":
+        return True
+    return Protocol in kind.__mro__ and any(
+        vars(base).get(name) is member for base in kind.__mro__[1:]
     )
 
 

@@ -7,8 +7,9 @@ the place of its neighbours, and a node's digest is that of the whole component 
 its number. All of this is linear in the size of the value.
 
 The node to begin with, and the order of what has none (the items of a set), is chosen
-by *colour*: a hash of the node and of what lies a few steps around it. Where nodes look
-alike that far, it is the first that was met, and the one that has a number already.
+by *colour*: a hash of the node and of what lies a few steps around it, or as far as it
+takes where the items of a set or dict look alike. Those that look alike from any
+distance come in the order in which they were met, the numbered ones first.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from typing import Any
 
 from blake3 import blake3
 
-from cachekit.hashing import hasher, reducers
+from cachekit.errors import UnhashableArgument
+from cachekit.hashing import forms, hasher
+from cachekit.hashing.forms import path_from
 
 # How far a colour looks around. Each step costs as much as hashing the component.
 COLOUR_STEPS = 4
 
-FormOf = Callable[[Any], reducers.Form]
+# How many nodes are written at most, in all steps, to tell items of a set apart. That
+# is enough for any ring of 300 nodes; a larger one may have several digests.
+COLOUR_WORK = 100_000
+
+FormOf = Callable[[Any], forms.Form]
 
 
 def digest_cyclic(value: object, form_of: FormOf) -> bytes:
@@ -44,7 +51,7 @@ class _Graph:
 
     def __init__(self, value: object, form_of: FormOf) -> None:
         self.nodes: dict[int, object] = {}
-        self.forms: dict[int, reducers.Form] = {}
+        self.forms: dict[int, forms.Form] = {}
         self.children: dict[int, list[int]] = {}
         waiting = [value]
         while waiting:
@@ -52,15 +59,30 @@ class _Graph:
             if id(node) in self.nodes:
                 continue
             self.nodes[id(node)] = node
-            self.forms[id(node)] = form = form_of(node)
+            try:
+                self.forms[id(node)] = form = form_of(node)
+            except UnhashableArgument as error:
+                self._climb(node, error)
+                raise
             found = list(_children(form))
             self.children[id(node)] = [id(child) for child in found]
             waiting.extend(reversed(found))
 
+    def _climb(self, node: object, error: UnhashableArgument) -> None:
+        """Lead the path of an error from a node out to the value."""
+        parents: dict[int, int] = {}
+        for parent, children in self.children.items():
+            for child in children:
+                parents.setdefault(child, parent)  # the first by which it was met
+        top = next(iter(self.nodes))
+        while id(node) != top:
+            node = self.nodes[parents[id(node)]]
+            error.climb(node, path_from(node, error.culprit, error.path))
 
-def _children(form: reducers.Form) -> Iterator[object]:
+
+def _children(form: forms.Form) -> Iterator[object]:
     parts = form.parts
-    if isinstance(parts, reducers.Unordered):
+    if isinstance(parts, forms.Unordered):
         yield from filter(hasher.is_node, parts.items)
         if parts.values is not None:
             yield from filter(hasher.is_node, parts.values.values())
@@ -82,7 +104,7 @@ class _Writer(hasher.Nodes):
 
     def digest(self, node: object) -> bytes:
         """Return the token of a node, numbering it when that is going on."""
-        if type(node) is reducers.Buffer:
+        if type(node) is forms.Buffer:
             if id(node) not in self.tokens:  # its blocks may be had only once
                 self.tokens[id(node)] = self.digest_buffer(node)
             return self.tokens[id(node)]
@@ -109,17 +131,35 @@ class _Writer(hasher.Nodes):
 def _digest_component(component: list[int], nodes: _Writer) -> dict[int, bytes]:
     nodes.tokens.update(dict.fromkeys(component, b"in a cycle"))
     colours: dict[int, bytes] = {}
-    for _ in range(COLOUR_STEPS):
-        seen = len(set(colours.values()))
+    steps = seen = 0
+    while steps < COLOUR_STEPS or (
+        steps * len(component) < COLOUR_WORK
+        and _has_alike_items(component, colours, nodes.graph)
+    ):
         colours = {identity: nodes.write(identity) for identity in component}
         nodes.tokens.update(colours)
+        steps += 1
         if len(set(colours.values())) == seen:  # no two were told apart any more
             break
+        seen = len(set(colours.values()))
     together, numbers = _number(component, colours, nodes)
     return {
         identity: blake3(together + b"%d" % place).digest(hasher.DIGEST_BYTES)
         for identity, place in numbers.items()
     }
+
+
+def _has_alike_items(
+    component: list[int], colours: dict[int, bytes], graph: _Graph
+) -> bool:
+    """Tell whether two items of one set, or keys of one dict, have one colour."""
+    for identity in component:
+        parts = graph.forms[identity].parts
+        if isinstance(parts, forms.Unordered):
+            items = {id(item) for item in parts.items} & colours.keys()
+            if len({colours[item] for item in items}) < len(items):
+                return True
+    return False
 
 
 def _number(

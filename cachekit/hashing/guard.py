@@ -7,10 +7,14 @@ hit pays for this at each call, so it is counted in microseconds.
 
 from __future__ import annotations
 
+import functools
+import re
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from cachekit.hashing.forms import ATOMS
 
 MISSING = object()
 
@@ -97,6 +101,23 @@ def content_of(cell: types.CellType) -> object:
         return MISSING
 
 
+def is_frozen(value: Any) -> bool:
+    """Tell whether a value can never change in place."""
+    if type(value) in _FROZEN_TYPES or isinstance(value, type):
+        return True
+    if isinstance(value, types.BuiltinFunctionType):
+        return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
+    if type(value) in (staticmethod, classmethod):  # their functions are watched
+        return is_frozen(value.__func__)
+    if type(value) is property:
+        return all(map(is_frozen, (value.fget, value.fset, value.fdel)))
+    if type(value) is functools._lru_cache_wrapper:
+        return is_frozen(value.__wrapped__)
+    if type(value) in (tuple, frozenset):
+        return all(map(is_frozen, value))
+    return False
+
+
 def _stamp(path: Path) -> object:
     try:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -104,3 +125,13 @@ def _stamp(path: Path) -> object:
     except OSError:
         return None
     return [(name, fact.st_mtime_ns, fact.st_size) for name, fact in facts]
+
+
+_FROZEN_TYPES = {
+    *ATOMS,
+    complex,
+    range,
+    re.Pattern,
+    types.FunctionType,
+    types.CodeType,
+}

@@ -27,15 +27,13 @@ from blake3 import blake3
 
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing import reducers
+from cachekit.hashing.forms import ATOMS, Buffer, Form, Unordered, describe, path_from
 
 # Takes part in every key. Raise it whenever a digest changes its meaning.
 HASH_VERSION = 1
 
 # 128 bits: no two of 10¹⁵ results share a digest but with probability 10⁻⁹.
 DIGEST_BYTES = 16
-
-# The types that pickle writes by value alone: no memo, no reduction.
-ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 
 # A list or tuple of at most so many atoms, or a dict of them by text, is written in
 # place rather than by its digest: many times faster, and 32 bound what sharing costs.
@@ -45,6 +43,10 @@ SMALL = 32
 # by `blake3.AUTO`: its threads are gone after a fork, and the child waits for ever.
 THREADED_BYTES = 8 << 20
 MOST_THREADS = 8
+
+# How often a value is hashed from the start because a thread has changed one of its
+# dicts or sets meanwhile.
+ATTEMPTS = 10
 
 # Deeper than this, nodes are visited from a list instead of by recursion: the
 # interpreter allows 1,000 frames, and each level takes three.
@@ -83,15 +85,30 @@ def digest(value: object) -> str:
     return digest_with(value, reducers.canonical)
 
 
-def digest_with(value: object, form_of: Callable[[Any], reducers.Form]) -> str:
+def digest_with(value: object, form_of: Callable[[Any], Form]) -> str:
     """Hash a value whose nodes are taken apart by another function than usual."""
-    kind = type(value)
-    if kind in ATOMS:
-        return _digest_atom(value).hex()
-    if (kind is tuple or kind is list) and _is_plain(value):  # type: ignore[arg-type]
-        content = blake3()
-        _write_plain(value, content.update)
-        return content.hexdigest(DIGEST_BYTES)
+    try:
+        kind = type(value)
+        if kind in ATOMS:
+            return _digest_atom(value).hex()
+        if (kind is tuple or kind is list) and _is_plain(value):  # type: ignore[arg-type]
+            content = blake3()
+            _write_plain(value, content.update)
+            return content.hexdigest(DIGEST_BYTES)
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return _digest_nodes(value, form_of)
+            except (RuntimeError, KeyError):
+                continue
+        return _digest_nodes(value, form_of)
+    except TypeError as error:
+        if not str(error).startswith("unhashable type"):
+            raise
+        # A metaclass has `__eq__` and no `__hash__`: no table can hold its classes.
+        raise UnhashableArgument(f"{describe(value)} ({error})") from error
+
+
+def _digest_nodes(value: object, form_of: Callable[[Any], Form]) -> str:
     try:
         try:
             return Nodes(form_of).digest(value).hex()
@@ -136,10 +153,10 @@ def hash(  # noqa: A001  (joblib's name)
     return digest(obj) if coerce_mmap else digest_with(obj, _form_telling_maps)
 
 
-def _form_telling_maps(value: Any) -> reducers.Form:
+def _form_telling_maps(value: Any) -> Form:
     tag, parts = reducers.canonical(value)
     is_map = type(value).__name__ == "memmap" and tag == b"ndarray:"
-    return reducers.Form(b"memmap:" if is_map else tag, parts)
+    return Form(b"memmap:" if is_map else tag, parts)
 
 
 class Hasher(pickle.Pickler):
@@ -194,7 +211,7 @@ class _Cycle(Exception):
 def is_node(value: object) -> bool:
     """Tell whether a value stands in its parent's stream by its digest."""
     kind = type(value)
-    if kind in ATOMS or kind is reducers.Buffer:
+    if kind in ATOMS or kind is Buffer:
         return False
     if kind is dict:
         return not _is_small_dict(value)  # type: ignore[arg-type]
@@ -219,7 +236,7 @@ class Nodes:
 
     def __init__(
         self,
-        form_of: Callable[[Any], reducers.Form],
+        form_of: Callable[[Any], Form],
         *,
         recursion_limit: int | None = None,
     ) -> None:
@@ -231,14 +248,14 @@ class Nodes:
         # Only while visiting from a list: children to do first, and the forms of
         # unfinished nodes, since a reduction may give new objects at every call.
         self._waiting: list[object] | None = None
-        self._forms: dict[int, reducers.Form] = {}
+        self._forms: dict[int, Form] = {}
 
     def digest(self, node: object) -> bytes:
         """Return the digest of a node, computing it when it is first met."""
         known = self._known.get(id(node))
         if known is not None:
             return known[1]
-        if type(node) is reducers.Buffer:
+        if type(node) is Buffer:
             return self.digest_buffer(node)
         if id(node) in self._active:
             raise _Cycle
@@ -289,9 +306,9 @@ class Nodes:
         """Lead the path of an error out of the nodes that are visited from a list."""
         for node in reversed(stack):
             if id(node) in self._active:
-                error.climb(node, reducers.path_from(node, error.culprit, error.path))
+                error.climb(node, path_from(node, error.culprit, error.path))
 
-    def _in_order(self, unordered: reducers.Unordered) -> list[Any]:
+    def _in_order(self, unordered: Unordered) -> list[Any]:
         """Put the items of a dict or a set into an order of their content.
 
         Text and integers have a total order that every process agrees on, at a
@@ -321,7 +338,7 @@ class Nodes:
             return content.digest(DIGEST_BYTES)
         return self.digest(value)
 
-    def digest_buffer(self, buffer: reducers.Buffer) -> bytes:
+    def digest_buffer(self, buffer: Buffer) -> bytes:
         """Hash memory as it lies."""
         content = blake3(b"buffer:", max_threads=_threads(buffer.size))
         for block in buffer.blocks:
@@ -331,19 +348,19 @@ class Nodes:
             self._known[id(buffer)] = (buffer, result)
         return result
 
-    def digest_form(self, node: object, form: reducers.Form) -> bytes:
+    def digest_form(self, node: object, form: Form) -> bytes:
         """Hash the canonical form of a node."""
         tag, parts = form
         content = blake3(tag)
         try:
-            if type(parts) is reducers.Unordered:
+            if type(parts) is Unordered:
                 parts = self._in_order(parts)
             if _is_plain(parts):
                 _write_plain(parts, content.update)
             else:
                 Hasher(parts, content.update, self.digest).dump(parts)
         except UnhashableArgument as error:
-            error.climb(node, reducers.path_from(node, error.culprit, error.path))
+            error.climb(node, path_from(node, error.culprit, error.path))
             raise
         return content.digest(DIGEST_BYTES)
 

@@ -39,6 +39,9 @@ _GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _FREE = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
 _ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD"}
 
+# Of a relative import: ``from .... import name`` has four.
+_MOST_DOTS = 256
+
 
 def names_read(code: types.CodeType) -> Reads:
     """Return the paths and imports that some code, and code nested in it, reads."""
@@ -57,7 +60,11 @@ def _scan(
     paths: set[Path],
     imports: set[Import],
 ) -> None:
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in _SILENT]
+    instructions = [
+        instruction
+        for instruction in dis.get_instructions(_without_numbers(code))
+        if instruction.opname not in _SILENT
+    ]
     imported = imported | dict(_imports_in(instructions))
     imports.update(found for found in imported.values() if found.path)
     held = {*code.co_cellvars, *code.co_freevars}
@@ -78,6 +85,21 @@ def _scan(
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             _scan(constant, free, imported, paths, imports)
+
+
+def _without_numbers(code: types.CodeType) -> types.CodeType:
+    """Drop constants that say nothing here; `dis` fails at very long numbers."""
+    kept = (item if _matters(item) else None for item in code.co_consts)
+    return code.replace(co_consts=tuple(kept))
+
+
+def _matters(constant: object) -> bool:
+    """Tell whether a constant may be a name, code, or belong to an import."""
+    if isinstance(constant, tuple):
+        return set(map(type, constant)) <= {str}
+    if isinstance(constant, int):
+        return 0 <= constant < _MOST_DOTS
+    return isinstance(constant, (str, types.CodeType))
 
 
 def _names_loaded(

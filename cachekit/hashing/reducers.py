@@ -10,56 +10,23 @@ and functions in `cachekit.hashing.code`.
 
 from __future__ import annotations
 
-import collections
-import copyreg
 import datetime
 import enum
 import functools
-import inspect
+import logging
 import pathlib
 import pickle
 import re
-import sys
 import threading
 import types
 import zoneinfo
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 from cachekit.errors import UnhashableArgument
-
-
-class Form(NamedTuple):
-    """What is written for a node: a tag that names its kind, and its parts."""
-
-    tag: bytes
-    parts: Sequence[object] | Unordered
-
-
-class Buffer:
-    """Memory to feed to the hash as it lies, block by block, without a copy.
-
-    Parameters
-    ----------
-    blocks : iterable of memoryview
-        The memory.
-    size : int, default 0
-        Bytes of a block, if it is large.
-    """
-
-    __slots__ = ("blocks", "size")
-
-    def __init__(self, blocks: Iterable[memoryview], size: int = 0) -> None:
-        self.blocks = blocks
-        self.size = size
-
-
-class Unordered(NamedTuple):
-    """The parts of a dict or set, to be put in an order of their content."""
-
-    items: Collection[Any]
-    values: Mapping[Any, Any] | None
+from cachekit.hashing.forms import Buffer, Form, Unordered, describe
+from cachekit.hashing.objects import reduce_object
 
 
 def canonical(value: Any) -> Form:
@@ -102,25 +69,13 @@ def register_hasher(kind: type, function: Callable[[Any], object]) -> None:
         )
 
     def reduce(value: Any) -> Form:
-        counts = function(value)
+        counts = _ask(value, function, "")
         if counts is value:  # as it would be otherwise
-            return _reduce_object(value)
+            return reduce_object(value)
         return Form(b"registered:", (type(value), counts))
 
     _INHERITED[kind] = _EXACT[kind] = reduce
     _resolved.clear()
-
-
-def path_from(parent: Any, child: object, rest: str) -> str:
-    """Put the step from `parent` to `child` before a path: ``[2]``, ``['key']``."""
-    if isinstance(parent, (list, tuple)):
-        steps = (f"[{i}]" for i, item in enumerate(parent) if item is child)
-    elif isinstance(parent, dict):
-        items = dict.items(parent)  # a subclass may load on each look-up
-        steps = (f"[{key!r:.40}]" for key, item in items if item is child)
-    else:  # an object's attributes were hashed as a dict: ['lock'] -> .lock
-        return re.sub(r"^\['(\w+)'\]", r".\1", rest)
-    return next(steps, "") + rest
 
 
 def _reducer_for(kind: type) -> Callable[[Any], Form]:
@@ -137,7 +92,7 @@ def _reducer_for(kind: type) -> Callable[[Any], Form]:
     for base in kind.__mro__:
         if base in _INHERITED:
             return _INHERITED[base]
-    return _reduce_object
+    return reduce_object
 
 
 def _load_reducers(package: str) -> None:
@@ -151,10 +106,34 @@ def _load_reducers(package: str) -> None:
 
 
 def _reduce_as_told(value: Any) -> Form:
-    counts = value.__cachekit_hash__()
+    counts = _ask(value, type(value).__cachekit_hash__, ".__cachekit_hash__()")
     if counts is value:  # as it would be without the method
-        return _reduce_object(value)
+        return reduce_object(value)
+    if _contains(counts, value):  # as by itself, with what it is put together with
+        return Form(b"custom:", (type(value), counts, *reduce_object(value)))
     return Form(b"custom:", (type(value), counts))
+
+
+def _ask(value: Any, function: Callable[[Any], object], step: str) -> object:
+    """Call a user's function, which may hash in turn, and lead errors out of it."""
+    try:
+        return function(value)
+    except UnhashableArgument as error:
+        error.climb(value, step + error.path)
+        raise
+
+
+def _contains(counts: object, value: object) -> bool:
+    """Tell whether lists, tuples or dicts lead back to a value."""
+    waiting, seen = [counts], {}
+    while waiting:
+        part = waiting.pop()
+        if part is value:
+            return True
+        if isinstance(part, (list, tuple, dict)) and id(part) not in seen:
+            seen[id(part)] = part
+            waiting.extend(part.values() if isinstance(part, dict) else part)
+    return False
 
 
 # --- containers ---------------------------------------------------------------
@@ -187,7 +166,7 @@ def _reduce_memoryview(value: memoryview) -> Form:
     try:
         plain = value.cast("B") if value.c_contiguous else memoryview(value.tobytes())
     except (ValueError, TypeError) as error:  # it was released
-        raise UnhashableArgument(_describe(value), culprit=value) from error
+        raise UnhashableArgument(describe(value), culprit=value) from error
     return Form(b"memoryview:", (value.format, value.shape, Buffer([plain])))
 
 
@@ -197,7 +176,7 @@ def _reduce_pickle_buffer(value: pickle.PickleBuffer) -> Form:
     except BufferError:  # it is strided
         return Form(b"memory:", (Buffer([memoryview(memoryview(value).tobytes())]),))
     except ValueError as error:  # it was released
-        raise UnhashableArgument(_describe(value), culprit=value) from error
+        raise UnhashableArgument(describe(value), culprit=value) from error
 
 
 def _reduce_complex(value: complex) -> Form:
@@ -222,7 +201,7 @@ def _reduce_path(value: pathlib.PurePath) -> Form:
 
 def _reduce_time_zone(value: zoneinfo.ZoneInfo) -> Form:
     if value.key is None:  # read from a file without a name
-        raise UnhashableArgument(_describe(value), culprit=value)
+        raise UnhashableArgument(describe(value), culprit=value)
     return Form(b"zoneinfo:", (type(value), value.key))
 
 
@@ -241,12 +220,16 @@ def _reduce_mapping_proxy(value: types.MappingProxyType[Any, Any]) -> Form:
 def _reduce_module(value: types.ModuleType) -> Form:
     from cachekit.hashing import boundary, code
 
-    name = value.__name__
-    if name == "__main__":
-        name = boundary.main_name()
+    name = boundary.imported_name(value.__name__)
     if boundary.is_users(value.__name__):
         return Form(b"module:", (name, code.fingerprint(value)))
     return Form(b"module:", (name, vars(value).get("__version__")))
+
+
+def _reduce_logger(value: logging.Logger) -> Form:
+    from cachekit.hashing import boundary
+
+    return Form(b"logger:", (type(value), boundary.imported_name(value.name)))
 
 
 # --- code ---------------------------------------------------------------------
@@ -312,171 +295,8 @@ def _reduce_partial(value: functools.partial[Any]) -> Form:
     return Form(b"partial:", made_of)
 
 
-# --- every other object -------------------------------------------------------
-
-
-def _reduce_object(value: Any) -> Form:
-    """Take an object apart as pickle would, and put the pieces in canonical order."""
-    kind = type(value)
-    if kind is object or _is_consumed_by_reading(value):
-        raise UnhashableArgument(_describe(value), culprit=value)
-    wrapped = _function_wrapped(value)
-    if wrapped is not None:
-        # How a library compiles a function (numba, jax) is no content, what it was
-        # told about it is.
-        return Form(b"wrapper:", (kind, wrapped, getattr(value, "targetoptions", None)))
-    if _is_plainly_stored(kind):
-        if kind not in _known_to_pickle:  # pickle refuses some types written in C
-            _reduction(value)
-            _known_to_pickle.add(kind)
-        return Form(b"object:", (kind, attributes(value)))
-    function, arguments, state, items, pairs = _reduction(value)
-    if isinstance(value, (set, frozenset)) and _is_reduced_as_a_set(kind):
-        arguments, state = (frozenset(value),), attributes(value)
-    if pairs is not None:
-        pairs = list(pairs)
-        if isinstance(value, dict) and not isinstance(value, collections.OrderedDict):
-            pairs = dict(pairs)
-    items = list(items) if items is not None else None
-    # copyreg's constructors are written by name: they are how, not what.
-    is_how = any(function is constructor for constructor in _CONSTRUCTORS)
-    maker = function.__name__ if is_how else function
-    made_of = (maker, arguments, _without_caches(kind, state), items, pairs)
-    return Form(b"reduced:", made_of)
-
-
-def _is_reduced_as_a_set(kind: type) -> bool:
-    """Tell whether a kind of set is pickled as sets are: a list in no order."""
-    reduction: Any = kind.__reduce__
-    return reduction is set.__reduce__ or reduction is frozenset.__reduce__
-
-
-def _is_consumed_by_reading(value: object) -> bool:
-    return isinstance(value, Iterator) and type(value).__module__ in {
-        "builtins",
-        "itertools",
-    }
-
-
-def _is_plainly_stored(kind: type) -> bool:
-    """Tell whether the instances are their class and their attributes, no more."""
-    slots = copyreg._slotnames(kind)  # type: ignore[attr-defined]
-    return (
-        all(getattr(kind, name) is getattr(object, name) for name in _PICKLE_HOOKS)
-        and not hasattr(kind, "__getnewargs__")
-        and not hasattr(kind, "__getnewargs_ex__")
-        and kind not in copyreg.dispatch_table
-        # A type written in C may keep more than attributes: it is larger.
-        and kind.__basicsize__ <= _PLAIN_SIZE + 8 * len(slots)
-        and kind.__itemsize__ == 0
-    )
-
-
-def attributes(value: object) -> dict[str, object]:
-    """Collect the attributes, in slots too, but not what a property has cached."""
-    kind = type(value)
-    found = getattr(value, "__dict__", None)
-    found = dict(found) if isinstance(found, dict) else {}
-    for name in copyreg._slotnames(kind):  # type: ignore[attr-defined]
-        try:
-            found[name] = object.__getattribute__(value, name)
-        except AttributeError:  # an empty slot
-            continue
-    if "__wrapped__" in found or "pyfunc" in found:  # of a decorator that is a class
-        for name in functools.WRAPPER_ASSIGNMENTS:
-            found.pop(name, None)
-    return _without_caches(kind, found) or {}
-
-
-def _without_caches(kind: type, state: Any) -> Any:
-    """Drop from a state what can be computed from the rest of it."""
-    if isinstance(state, tuple):  # of an object with attributes and slots
-        return tuple(_without_caches(kind, part) for part in state)
-    if type(state) is not dict:
-        return state
-    cached = [
-        name
-        for name in state
-        if name == "_attrs_cached_hash"
-        or (
-            isinstance(name, str)
-            and isinstance(inspect.getattr_static(kind, name, None), _CACHED)
-        )
-    ]
-    # None and no attributes are the same: pickle writes either.
-    return {name: state[name] for name in state if name not in cached} or None
-
-
-def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
-    reduce = copyreg.dispatch_table.get(type(value))
-    try:
-        reduced = reduce(value) if reduce else value.__reduce_ex__(5)
-    except Exception as error:  # a reduction is the user's code
-        raise UnhashableArgument(_describe(value), culprit=value) from error
-    if isinstance(reduced, str):
-        return (reduced, _module_of_global(value, reduced), None, None, None)
-    return (*reduced, None, None, None)[:5]
-
-
-def _module_of_global(value: object, name: str) -> str:
-    """Return the module where a value is found by its name.
-
-    One that cannot be found so shares its name with others, as do the functions that
-    `numpy.frompyfunc` makes.
-    """
-    kind = type(value).__module__
-    for module in (
-        getattr(value, "__module__", None),
-        "builtins",
-        kind,
-        kind.partition(".")[0],
-    ):
-        found: Any = sys.modules.get(module or "")
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        if found is value:
-            return str(module)
-    raise UnhashableArgument(_describe(value), culprit=value)
-
-
-def _function_wrapped(value: Any) -> types.FunctionType | None:
-    """Return the function inside an object that a library made of it."""
-    from cachekit.hashing import boundary
-
-    if not callable(value) or boundary.is_users(type(value).__module__):
-        return None
-    for name in ("py_func", "__wrapped__"):
-        function = getattr(value, name, None)
-        if isinstance(function, types.FunctionType):
-            return function
-    return None
-
-
-def _describe(value: object) -> str:
-    kind = type(value)
-    return f"an object of type {kind.__module__}.{kind.__qualname__}"
-
-
-class _Plain:
-    pass
-
-
-_CACHED = functools.cached_property
 _EMPTY_CELL = types.CellType()
 _WRITTEN_IN_PLACE = (type(None), bool, int, float, str, bytes, list, tuple, dict)
-
-# Types made of attributes, for which pickle was asked once whether that is all.
-_known_to_pickle: set[type] = set()
-
-
-_PLAIN_SIZE = _Plain.__basicsize__
-_PICKLE_HOOKS = ("__reduce_ex__", "__reduce__", "__getstate__")
-
-_CONSTRUCTORS = (
-    copyreg.__newobj__,  # type: ignore[attr-defined]
-    copyreg.__newobj_ex__,  # type: ignore[attr-defined]
-    copyreg._reconstructor,  # type: ignore[attr-defined]
-)
 
 # Of exactly this type.
 _EXACT: dict[type, Callable[[Any], Form]] = {
@@ -513,6 +333,7 @@ _INHERITED: dict[type, Callable[[Any], Form]] = {
     pathlib.PurePath: _reduce_path,
     zoneinfo.ZoneInfo: _reduce_time_zone,
     functools.partial: _reduce_partial,
+    logging.Logger: _reduce_logger,
     functools.cached_property: _reduce_cached_property,
     staticmethod: _reduce_wrapper,
     classmethod: _reduce_wrapper,

@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import re
 import sys
 import types
 import warnings
@@ -29,9 +28,9 @@ from typing import Any
 
 from cachekit.errors import CacheWarning, UnhashableArgument
 from cachekit.hashing import boundary, classes, hasher, reducers
-from cachekit.hashing.guard import MISSING, Guard, content_of
+from cachekit.hashing.forms import ATOMS, Form
+from cachekit.hashing.guard import MISSING, Guard, content_of, is_frozen
 from cachekit.hashing.names import Import, names_read
-from cachekit.hashing.reducers import Form
 from cachekit.hashing.syntax import shallow, statement_that_makes
 
 # Where an edge leads: ("unit", 3), ("value", digest), ("library", "numpy"), …
@@ -70,8 +69,8 @@ class Survey:
 
     def __init__(self, root: Any, *, deep: bool = True) -> None:
         # Installed or not, the package of the function itself is the user's.
-        package = home(root).partition(".")[0]
-        self._package = "" if package in sys.stdlib_module_names else package
+        package = boundary.home(root).partition(".")[0]
+        self._package = "" if boundary.is_standard(package) else package
         self._deep = deep
         self.units: list[Unit] = []
         self.libraries: set[str] = set()
@@ -131,7 +130,7 @@ class Survey:
             return ("library", self._library(thing.__name__))
         if isinstance(thing, (types.FunctionType, type)):
             return self._code_target(thing)
-        name = _name_in_library(thing)
+        name = boundary.name_in_library(thing)
         if name is not None:
             self._library(name[0])
             return ("named", *name)
@@ -149,7 +148,7 @@ class Survey:
     def _code_target(self, thing: Any) -> Target:
         if self._is_followed(thing):
             return ("unit", self._number(thing))
-        self._library(home(thing))
+        self._library(boundary.home(thing))
         return ("named", boundary.module_name(thing), thing.__qualname__)
 
     def _digest_value(self, value: object) -> tuple[str, list[Any]]:
@@ -158,8 +157,6 @@ class Survey:
         In the digest these go by name and code, and they are returned in that order:
         an order of their own is what the items of a set do not have.
         """
-        if type(value) in hasher.ATOMS:
-            return hasher.digest(value), []
         inside: dict[int, tuple[str, str, Any]] = {}
 
         def form(part: Any) -> Form:
@@ -191,7 +188,7 @@ class Survey:
         )
 
     def _is_followed(self, thing: Any) -> bool:
-        return self._is_users(home(thing)) or holds_users_code(
+        return self._is_users(boundary.home(thing)) or boundary.holds_users_code(
             thing, package=self._package
         )
 
@@ -249,7 +246,7 @@ class Survey:
 
     def _library(self, module: str) -> str:
         top = module.partition(".")[0]
-        if not top or top in sys.stdlib_module_names:
+        if not top or boundary.is_standard(module):
             top = "python"
         self.libraries.add(top)
         return top
@@ -258,8 +255,12 @@ class Survey:
 
     def _visit_function(self, function: types.FunctionType, unit: Unit) -> None:
         self._guard.watch_function(function)
-        if not self._is_users(home(function)):
-            unit.content = ["library", home(function), function.__code__.co_qualname]
+        if not self._is_users(boundary.home(function)):
+            unit.content = [
+                "library",
+                boundary.home(function),
+                function.__code__.co_qualname,
+            ]
             unit.edges = list(self._users_code_held(function))
             return
         unit.content, unit.source = shallow(function.__code__, function.__globals__)
@@ -333,16 +334,17 @@ class Survey:
         self._guard.watch_name(space, name, thing)
         if thing is MISSING and name in _BUILTINS:
             return None  # the name stands in the syntax tree already
-        return self._walk(thing, path[1:], (home(function), name))
+        return self._walk(thing, path[1:], (boundary.home(function), name))
 
     def _walk(
         self, thing: Any, path: tuple[str, ...], made_by: tuple[str, str] | None
     ) -> Target:
         """Follow attributes for as long as they are those of the user's modules."""
+        makers = []
         for name in path:
             if not isinstance(thing, types.ModuleType):
                 break
-            if not self._is_users(thing.__name__):
+            if not self._is_users(thing.__name__) or name == "__dict__":
                 break
             made_by = (thing.__name__, name)
             space = vars(thing)
@@ -350,13 +352,16 @@ class Survey:
             if name in space:
                 thing = space[name]
                 continue
-            thing = _submodule(thing, name)
-            if thing is MISSING and "__getattr__" in space:
-                # Made by the module's own function, whose code counts then.
-                thing = space["__getattr__"]
-                self._guard.watch_name(space, "__getattr__", thing)
-                break
-        return self._target(thing, made_by)
+            submodule = _submodule(thing, name)
+            if submodule is MISSING and "__getattr__" in space:
+                submodule = _made_on_demand(thing, name)
+                self._guard.watch_name(space, name, space.get(name, MISSING))
+                if name not in space:  # or else it will be found there from now on
+                    self._guard.watch_name(space, "__getattr__", space["__getattr__"])
+                    makers.append(self._target(space["__getattr__"], made_by))
+            thing = submodule
+        target = self._target(thing, made_by)
+        return ("on demand", *makers, target) if makers else target
 
     def _import(self, function: types.FunctionType, wanted: Import) -> Target:
         package = function.__globals__.get("__package__") or ""
@@ -381,17 +386,28 @@ class Survey:
         """
         for name, cell in sorted(_cells_of(function), key=itemgetter(0)):
             thing = content_of(cell)
-            is_constant = type(thing) in hasher.ATOMS
-            is_code = isinstance(thing, (types.FunctionType, type))
-            if is_constant or is_code or holds_users_code(thing):
+            if type(thing) in ATOMS or isinstance(thing, (types.FunctionType, type)):
+                found = [(name, self._target(thing))]
+            else:
+                found = list(self._users_code_in(name, thing))
+            if found:
                 self._guard.watch_cell(cell, thing)
-                yield name, self._target(thing)
+            yield from found
+        yield from self._users_code_in("default", function.__defaults__)
+        yield from self._users_code_in("default", function.__kwdefaults__)
         wrapped = getattr(function, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
             yield "__wrapped__", self._target(wrapped)
+            if not boundary.is_standard(boundary.home(function)):
+                # Standard decorators do not act by them; one that validates does.
+                yield "annotations", ("text", *classes.annotated(wrapped))
         registry = getattr(function, "registry", None)  # of functools.singledispatch
         if isinstance(registry, types.MappingProxyType):
             yield "registry", self._target(registry)
+
+    def _users_code_in(self, name: str, thing: object) -> Iterator[Edge]:
+        for place, code in boundary.users_code_in(thing, package=self._package):
+            yield name + place, self._target(code)
 
     # --- classes and modules ---
 
@@ -434,67 +450,6 @@ def _shallow_digest(thing: Any) -> str:
     return ""
 
 
-def home(thing: Any) -> str:
-    """Return the module that a function's code, or a class, was written in.
-
-    ``__module__`` would not do: a decorator copies it from what it wraps.
-    """
-    if isinstance(thing, types.ModuleType):
-        return thing.__name__
-    if isinstance(thing, types.FunctionType):
-        return str(thing.__globals__.get("__name__") or "")
-    return str(getattr(thing, "__module__", None) or "")
-
-
-def is_frozen(value: Any) -> bool:
-    """Tell whether a value can never change in place."""
-    if type(value) in _FROZEN_TYPES or isinstance(value, type):
-        return True
-    if isinstance(value, types.BuiltinFunctionType):
-        return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
-    if type(value) in (staticmethod, classmethod):  # their functions are watched
-        return is_frozen(value.__func__)
-    if type(value) is property:
-        return all(map(is_frozen, (value.fget, value.fset, value.fdel)))
-    if type(value) is functools._lru_cache_wrapper:
-        return is_frozen(value.__wrapped__)
-    if type(value) in (tuple, frozenset):
-        return all(map(is_frozen, value))
-    return False
-
-
-def _name_in_library(thing: Any) -> tuple[str, str] | None:
-    """Return where a library keeps an object, as scipy.stats keeps `norm`.
-
-    Such an object is the library's, with whatever state it has: that of
-    `random.choice` is a generator, which is another in each process.
-    """
-    owner = getattr(thing, "__self__", None)
-    kept_by = type(thing if owner is None else owner)
-    for module in (kept_by.__module__, kept_by.__module__.partition(".")[0]):
-        if module == "builtins" or boundary.is_users(module):
-            continue
-        for name, kept in list(vars(sys.modules.get(module, functools)).items()):
-            if kept is thing or (owner is not None and kept is owner):
-                return (module, f"{name}.{getattr(thing, '__name__', '')}")
-    return None
-
-
-def holds_users_code(thing: Any, *, package: str = "") -> bool:
-    """Tell whether a library's function wraps one of the user's."""
-    seen = set()
-    while isinstance(thing, (types.FunctionType, functools._lru_cache_wrapper)):
-        if id(thing) in seen:
-            return False
-        seen.add(id(thing))
-        if isinstance(thing, types.FunctionType) and boundary.is_users(
-            home(thing), package=package
-        ):
-            return True
-        thing = getattr(thing, "__wrapped__", None)
-    return False
-
-
 def _cells_of(
     function: types.FunctionType,
 ) -> Iterator[tuple[str, types.CellType]]:
@@ -507,6 +462,14 @@ def _imported(name: str) -> types.ModuleType | None:
         return importlib.import_module(name)
     except Exception:  # noqa: BLE001  (importing runs the user's code)
         return None
+
+
+def _made_on_demand(module: types.ModuleType, name: str) -> Any:
+    """Ask a module for a name that its own ``__getattr__`` provides."""
+    try:
+        return getattr(module, name, MISSING)
+    except Exception:  # noqa: BLE001  (it is the user's code)
+        return MISSING
 
 
 def _submodule(package: types.ModuleType, name: str) -> Any:
@@ -524,11 +487,3 @@ def _warn_once(text: str) -> None:
 
 _BUILTINS = vars(importlib.import_module("builtins"))
 _NAMES_OF_MODULES = {"__name__", "__file__", "__doc__", "__spec__", "__package__"}
-_FROZEN_TYPES = {
-    *hasher.ATOMS,
-    complex,
-    range,
-    re.Pattern,
-    types.FunctionType,
-    types.CodeType,
-}

@@ -158,11 +158,25 @@ def _fields_seen(node: ast.AST) -> dict[str, Any]:
     ) and (ast.get_docstring(node, clean=False) is not None)
     if has_docstring:
         fields["body"] = fields["body"][1:]
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    # A decorator sees annotations: `register` of `functools.singledispatch` does.
+    is_function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    if is_function and not fields.get("decorator_list"):
         fields.pop("returns", None)
-    if isinstance(node, ast.arg):
-        fields.pop("annotation", None)
+        fields["args"] = _unannotated(fields["args"])
     return fields
+
+
+def _unannotated(arguments: ast.arguments) -> ast.arguments:
+    fields = dict(ast.iter_fields(arguments))
+    for name, value in fields.items():
+        if isinstance(value, ast.arg):
+            fields[name] = ast.arg(arg=value.arg)
+        elif isinstance(value, list):
+            fields[name] = [
+                ast.arg(arg=item.arg) if isinstance(item, ast.arg) else item
+                for item in value
+            ]
+    return ast.arguments(**fields)
 
 
 def _without_annotation(statement: ast.stmt) -> ast.stmt:
@@ -319,8 +333,10 @@ def _behaviour(code: types.CodeType) -> tuple[object, ...]:
 def _constant(value: object) -> object:
     if isinstance(value, types.CodeType):
         return _behaviour(value)
+    if isinstance(value, tuple):
+        return ("constants", *map(_constant, value))
     if isinstance(value, frozenset):
-        return ("frozenset", *sorted(map(repr, value)))
+        return ("frozenset", *sorted(map(repr, map(_constant, value))))
     return hex(value) if type(value) is int else repr(value)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cachekit.hashing.reducers import Buffer, Form
+from cachekit.hashing.forms import Buffer, Form
 
 Reducers = dict[type, Callable[[Any], Form]]
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cachekit.errors import UnhashableArgument
-from cachekit.hashing.reducers import Form, attributes
+from cachekit.hashing.forms import Form
+from cachekit.hashing.objects import attributes
 
 Reducers = dict[type, Callable[[Any], Form]]
 

@@ -817,7 +817,8 @@ def test_a_class_whose_metaclass_has_no_hash_has_a_fingerprint(load: Load) -> No
         "class A(metaclass=M): pass\na = A()\ndef f(): return A, a"
     )
 
-    assert fingerprint(module.f)
+    with pytest.warns(CacheWarning, match=r"attacked\.a .*no stable digest"):
+        assert fingerprint(module.f)
 
 
 def test_a_folder_to_depend_on_is_not_taken_for_a_missing_file(tmp_path: Path) -> None:
@@ -886,18 +887,70 @@ def test_a_helper_of_an_installed_package_is_the_users_below_a_decorator(
     assert before[0] != after[0]
 
 
-def test_a_function_in_the_closure_of_a_library_is_seen(
-    load: Load, monkeypatch: pytest.MonkeyPatch
+BY_A_LIBRARY = {
+    "a function in a closure": (
+        "def compose(a, b):\n    return lambda x: a(b(x))",
+        "def g(x): return x + 3\nh = other.compose(g, abs)",
+    ),
+    "a function in a list in a closure": (
+        "def chain(*parts):\n    def run(x):\n        for part in parts: x = part(x)\n"
+        "        return x\n    return run",
+        "def g(x): return x + 3\nh = other.chain(abs, g)",
+    ),
+    "a function in a table in a closure": (
+        "def switch(**parts): return lambda x: parts['g'](x)",
+        "def g(x): return x + 3\nh = other.switch(g=g)",
+    ),
+    "a partial as a default": (
+        "def late(part):\n    def run(x, part=part): return part(x)\n    return run",
+        "import functools\ndef g(a, x): return x + 3\n"
+        "h = other.late(functools.partial(g, 1))",
+    ),
+    "the annotations that a decorator reads": (
+        "import functools\ndef checked(g):\n    @functools.wraps(g)\n    def run(x):\n"
+        "        return x + g.__annotations__['x'].size\n    return run",
+        "class T:\n    size = 1\nclass T3(T): pass\nclass T4(T):\n    size = 2\n"
+        "@other.checked\ndef h(x: T3): return x",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "use"), BY_A_LIBRARY.values(), ids=BY_A_LIBRARY.keys()
+)
+def test_what_a_library_was_given_is_seen(
+    library: str, use: str, load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boundary, "_is_users_file", lambda top, _: top != "other")
-    library = "def compose(a, b):\n    return lambda x: a(b(x))"
-    text = "import other\ndef g(x): return x + 3\nh = other.compose(g, abs)\n"
-    text += "def f(): return h(1)"
+    text = f"import other\n{use}\ndef f(): return h(1)"
+    edited = text.replace("x + 3", "x + 4").replace("x: T3", "x: T4")
     before = outcome(load(text, other=library))
 
-    after = outcome(load(text.replace("3", "4"), other=library))
+    after = outcome(load(edited, other=library))
 
+    assert before[1] != after[1]
     assert before[0] != after[0]
+
+
+def test_a_part_that_a_package_keeps_once_it_is_loaded_changes_nothing(
+    load: Load,
+) -> None:
+    keeping = LAZY.replace("return importlib", "globals()[name] = importlib").replace(
+        "    raise", "        return globals()[name]\n    raise"
+    )
+    text = "import pack\ndef f(): return pack.run()\ndef g(): return pack.run()"
+    program = load(text, package=keeping, submodule=RUN)
+    before = Code(program.f).fingerprint()
+
+    assert program.f() == 3
+    assert Code(program.f).fingerprint() == before
+
+
+def test_a_package_that_cannot_load_its_part_has_a_fingerprint(load: Load) -> None:
+    broken = "def __getattr__(name): raise RuntimeError(name)"
+    program = load("import pack\ndef f(): return pack.run()", package=broken)
+
+    assert Code(program.f).fingerprint()
 
 
 def test_an_argument_that_is_a_module_counts_with_what_is_in_it(load: Load) -> None:

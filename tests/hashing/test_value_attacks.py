@@ -718,6 +718,50 @@ def test_a_lock_far_below_is_refused_with_its_whole_path() -> None:
     assert path_of_refusal(value) == "[0]" * 150
 
 
+def test_a_class_that_no_table_can_hold_is_refused() -> None:
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            return True
+
+    class Odd(metaclass=Meta):
+        pass
+
+    with pytest.raises(UnhashableArgument, match="unhashable type: 'Meta'"):
+        digest([Odd()])
+
+
+class Busy:
+    """A container that another thread writes to while it is hashed the first times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (list, (), None, self.items())
+
+    def items(self) -> Iterator[int]:
+        yield 1
+        self.times -= 1
+        if self.times >= 0:
+            raise RuntimeError("dictionary changed size during iteration")
+
+
+def test_a_value_that_changes_meanwhile_is_hashed_again() -> None:
+    assert digest([Busy(3)]) == digest([Busy(0)])
+
+
+def test_a_value_that_never_stops_changing_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="changed size"):
+        digest([Busy(1000)])
+
+
+def test_the_path_of_a_lock_in_a_larger_cycle_is_whole() -> None:
+    value: dict[str, Any] = {"a": [1, {"lock": threading.Lock()}]}
+    value["a"].append(value)
+
+    assert path_of_refusal([value]) == "[0]['a'][1]['lock']"
+
+
 def test_the_path_through_an_ordered_dict_names_the_key() -> None:
     value = collections.OrderedDict(a=1, b=threading.Lock())
 
