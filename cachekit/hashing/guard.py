@@ -10,10 +10,13 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from itertools import repeat
+from operator import is_
 from pathlib import Path
 from typing import Any
 
+from cachekit.hashing import stamps
 from cachekit.hashing.forms import ATOMS
 
 MISSING = object()
@@ -24,12 +27,13 @@ class Guard:
 
     def __init__(self) -> None:
         self._kept: list[object] = []
-        self._names: dict[tuple[int, str], tuple[Mapping[str, Any], str, object]] = {}
+        self._spaces: dict[int, tuple[Mapping[str, Any], dict[str, object]]] = {}
         self._cells: list[tuple[types.CellType, object]] = []
         self._functions: list[tuple[types.FunctionType, object, object, object]] = []
         self._classes: list[tuple[type, int, tuple[type, ...]]] = []
         self._modules: list[tuple[types.ModuleType, int]] = []
-        self._values: list[tuple[object, str]] = []
+        self._values: dict[int, tuple[object, str]] = {}
+        self._stamped: _Stamped | None = None
         self._files: list[tuple[Path, object]] = []
 
     def keep(self, thing: object) -> None:
@@ -38,7 +42,7 @@ class Guard:
 
     def watch_name(self, space: Mapping[str, Any], name: str, thing: object) -> None:
         """Watch that a name in a namespace stands for a thing, or is `MISSING`."""
-        self._names[id(space), name] = (space, name, thing)
+        self._spaces.setdefault(id(space), (space, {}))[1][name] = thing
 
     def watch_cell(self, cell: types.CellType, content: object) -> None:
         """Watch that a cell of a closure holds a thing."""
@@ -52,7 +56,6 @@ class Guard:
     def watch_class(self, kind: type) -> None:
         """Watch everything that a class defines."""
         space = vars(kind)
-        self._kept.append(space)
         self._classes.append((kind, len(space), kind.__bases__))
         for name, thing in space.items():
             self.watch_name(space, name, thing)
@@ -63,34 +66,61 @@ class Guard:
 
     def watch_value(self, value: object, digest: str) -> None:
         """Watch that a value, which can change in place, keeps its digest."""
-        self._values.append((value, digest))
+        self._values[id(value)] = (value, digest)
 
     def watch_file(self, path: Path) -> None:
         """Watch the size and the time of change of a file."""
-        self._files.append((path, _stamp(path)))
+        self._files.append((path, _stamp_of_file(path)))
 
     def is_current(self, digest: Callable[[object], str]) -> bool:
         """Tell whether all is as it was; `digest` hashes the values again."""
+        for space, names in self._spaces.values():
+            found = map(space.get, names, repeat(MISSING))
+            if not all(map(is_, found, names.values())):
+                return False
+        for function, code, defaults, keywords in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not keywords
+            ):
+                return False
         return (
-            all(
-                space.get(name, MISSING) is it
-                for space, name, it in self._names.values()
-            )
-            and all(content_of(cell) is it for cell, it in self._cells)
-            and all(
-                function.__code__ is code
-                and function.__defaults__ is defaults
-                and function.__kwdefaults__ is keywords
-                for function, code, defaults, keywords in self._functions
-            )
+            all(content_of(cell) is it for cell, it in self._cells)
             and all(
                 len(vars(kind)) == count and kind.__bases__ is bases
                 for kind, count, bases in self._classes
             )
             and all(len(vars(module)) == count for module, count in self._modules)
-            and all(digest(value) == before for value, before in self._values)
-            and all(_stamp(path) == before for path, before in self._files)
+            and self._has_same_values(digest)
+            and all(_stamp_of_file(path) == before for path, before in self._files)
         )
+
+    def _has_same_values(self, digest: Callable[[object], str]) -> bool:
+        if not self._values:
+            return True
+        if self._stamped is None or not self._stamped.is_current():
+            # Stamped before they are hashed: a change in between is seen next time.
+            stamped = _Stamped(self._values.values())
+            if any(digest(value) != before for value, before in self._values.values()):
+                return False
+            self._stamped = stamped
+            return True
+        return all(digest(value) == before for value, before in self._stamped.others)
+
+
+class _Stamped:
+    """Values that go by one stamp as long as it stays the same, and the others."""
+
+    def __init__(self, watched: Collection[tuple[object, str]]) -> None:
+        self.values = [value for value, _ in watched if stamps.has_stamp(value)]
+        self.stamp = stamps.stamp_of(self.values)
+        by_stamp = set(map(id, self.values))
+        self.others = [pair for pair in watched if id(pair[0]) not in by_stamp]
+
+    def is_current(self) -> bool:
+        stamp = stamps.stamp_of(self.values)
+        return stamp is not None and stamp == self.stamp
 
 
 def content_of(cell: types.CellType) -> object:
@@ -118,7 +148,7 @@ def is_frozen(value: Any) -> bool:
     return False
 
 
-def _stamp(path: Path) -> object:
+def _stamp_of_file(path: Path) -> object:
     try:
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         facts = [(str(file), file.stat()) for file in files]

@@ -75,7 +75,13 @@ def register_hasher(kind: type, function: Callable[[Any], object]) -> None:
         return Form(b"registered:", (type(value), counts))
 
     _INHERITED[kind] = _EXACT[kind] = reduce
+    _registered.append(kind)
     _resolved.clear()
+
+
+def is_told(kind: type) -> bool:
+    """Tell whether someone has said what counts of a type, by method or by call."""
+    return hasattr(kind, "__cachekit_hash__") or issubclass(kind, tuple(_registered))
 
 
 def _reducer_for(kind: type) -> Callable[[Any], Form]:
@@ -339,6 +345,8 @@ _INHERITED: dict[type, Callable[[Any], Form]] = {
     classmethod: _reduce_wrapper,
     property: _reduce_property,
 }
+
+_registered: list[type] = []
 
 # What was found for each type that was met.
 _resolved: dict[type, Callable[[Any], Form]] = {}

@@ -1,0 +1,165 @@
+"""Values that a function reads are watched by a stamp: no change in place is missed."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import functools
+import random
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cachekit.hashing import digest
+from cachekit.hashing.code import Code
+from cachekit.hashing.stamps import has_stamp, stamp_of
+
+
+class Colour(enum.Enum):
+    RED = [1]  # noqa: RUF012  (an enum that can change is what is tested)
+
+
+class Thing:
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    @functools.cached_property
+    def double(self) -> Any:
+        return self.x * 2
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self) -> None:
+        self.x = 1
+
+
+def first(x: int) -> int:
+    return x
+
+
+def second(x: int) -> int:
+    return x + 1
+
+
+second.__qualname__ = second.__name__ = "first"
+
+
+def set_item(key: Any, value: Any) -> Callable[[Any], None]:
+    return lambda container: container.__setitem__(key, value)
+
+
+CHANGES: dict[str, tuple[Any, Callable[[Any], None]]] = {
+    "a number in a list": ([1, 2], set_item(0, 3)),
+    "a number that becomes true": ([1, 2], set_item(0, True)),
+    "a zero that changes its sign": ({"a": 0.0}, set_item("a", -0.0)),
+    "an item added to a dict": ({"a": 1}, set_item("b", 1)),
+    "an item added to a set": ({1, 2}, lambda value: value.add(3)),
+    "a list far below": ({"a": [[{"b": [1]}]]}, lambda v: v["a"][0][0]["b"].append(2)),
+    "the order of a list": ([1, 2], lambda value: value.reverse()),
+    "an attribute": (Thing(1), lambda value: setattr(value, "x", 2)),
+    "a new attribute": (Thing(1), lambda value: setattr(value, "y", 2)),
+    "a slot": (Slotted(), lambda value: setattr(value, "x", 2)),
+    "a deque": (collections.deque([1]), lambda value: value.append(2)),
+    "an element of an array": (np.zeros(10), set_item(3, 1.0)),
+    "an element of a large array": (np.zeros(10**6), set_item(3, 1.0)),
+    "an element of a strided array": (np.zeros((9, 9))[:, ::2], set_item((0, 1), 1.0)),
+    "an object in an array": (np.array([[], 1], dtype=object), set_item(1, 2)),
+    "an array in a dict": ({"a": np.zeros(9)}, lambda value: value["a"].sort()),
+    "the value of an enum": ([Colour.RED], lambda value: value[0].value.append(2)),
+    "the state of a generator": (random.Random(3), lambda value: value.random()),
+    "one function for another of its name": ({"f": first}, set_item("f", second)),
+    "one class for another of its name": (
+        [type("T", (), {"x": 1})],
+        set_item(0, type("T", (), {"x": 2})),
+    ),
+    "an array of bytes": (bytearray(b"abc"), set_item(0, 1)),
+    "a namespace": (types.SimpleNamespace(a=1), lambda v: setattr(v, "a", 2)),
+}
+# The array that is sorted is not all zeros.
+CHANGES["an array in a dict"][0]["a"][:] = np.arange(9)[::-1]
+
+
+@pytest.mark.parametrize(("value", "change"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_value_that_changes_in_place_is_seen(
+    value: Any, change: Callable[[Any], None]
+) -> None:
+    code = code_that_reads(value)
+    before = code.fingerprint()
+    assert code.fingerprint() == before  # by its stamp, from now on
+    stamp = stamp_of([value])
+
+    change(value)
+
+    assert stamp_of([value]) != stamp or stamp is None
+    assert code.fingerprint() != before
+
+
+def code_that_reads(value: Any) -> Code:
+    def read() -> Any:
+        return GLOBAL
+
+    space = {"GLOBAL": value, "__name__": "a_program"}
+    return Code(types.FunctionType(read.__code__, space))
+
+
+GLOBAL: Any = None
+
+
+def test_what_a_property_has_cached_is_no_change() -> None:
+    thing = Thing(2)
+    code = code_that_reads(thing)
+    before = code.fingerprint()
+
+    assert thing.double == 4
+    assert code.fingerprint() == before
+
+
+def test_what_says_itself_what_counts_is_asked_each_time(tmp_path: Path) -> None:
+    class Contents:
+        path = tmp_path / "data"
+
+        def __cachekit_hash__(self) -> object:
+            return self.path.read_bytes()
+
+    Contents.path.write_bytes(b"1")
+    code = code_that_reads([Contents()])
+    before = code.fingerprint()
+    assert code.fingerprint() == before
+
+    Contents.path.write_bytes(b"2")
+
+    assert not has_stamp([Contents()])
+    assert code.fingerprint() != before
+
+
+def test_a_value_that_pickle_refuses_is_hashed_each_time() -> None:
+    value = {"view": memoryview(b"abc"), "x": 1}
+    code = code_that_reads(value)
+    before = code.fingerprint()
+    assert not has_stamp(value)
+
+    value["x"] = 2
+
+    assert code.fingerprint() != before
+
+
+def test_equal_stamps_mean_equal_digests_for_the_same_objects() -> None:
+    value = {"a": [1, 2], "b": {3, 4}, "c": Thing(5), "d": first}
+
+    assert stamp_of([value]) == stamp_of([value])
+    assert digest(value) == digest(value)
+
+
+def test_values_read_twice_are_watched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = code_that_reads([1, 2])
+    code.fingerprint()
+    code.fingerprint()
+    monkeypatch.setattr("cachekit.hashing.hasher.digest_with", None)
+
+    assert code.fingerprint()  # no digest is taken any more
