@@ -45,23 +45,23 @@ def _elements(array: np.ndarray[Any, Any], order: str) -> object:
     if array.dtype.char in "gG":
         laid_out = _without_padding(laid_out)
     size = array.nbytes if laid_out.flags.c_contiguous else 0
-    return Buffer(_blocks(laid_out), size)
+    return Buffer(blocks(laid_out), size)
 
 
-def _blocks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+def blocks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
     """Give the elements in C order, as memory: in one block when they lie so."""
     if array.flags.c_contiguous:
         yield array.reshape(-1).view(np.uint8).data
         return
     if array.nbytes <= BLOCK_BYTES:
-        yield from _blocks(np.ascontiguousarray(array))
+        yield from blocks(np.ascontiguousarray(array))
         return
     if len(array) == 1:
-        yield from _blocks(array[0])
+        yield from blocks(array[0])
         return
     rows = max(1, len(array) * BLOCK_BYTES // array.nbytes)
     for start in range(0, len(array), rows):
-        yield from _blocks(np.ascontiguousarray(array[start : start + rows]))
+        yield from blocks(np.ascontiguousarray(array[start : start + rows]))
 
 
 def _without_padding(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

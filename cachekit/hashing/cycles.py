@@ -21,7 +21,7 @@ from typing import Any
 from blake3 import blake3
 
 from cachekit.errors import UnhashableArgument
-from cachekit.hashing import forms, hasher
+from cachekit.hashing import forms, hasher, reducers
 from cachekit.hashing.forms import path_from
 
 # How far a colour looks around. Each step costs as much as hashing the component.
@@ -81,13 +81,21 @@ class _Graph:
 
 
 def _children(form: forms.Form) -> Iterator[object]:
+    for part in _parts(form):
+        if hasher.is_node(part):
+            yield part
+        elif reducers.small_record(part) is not None:
+            yield type(part)  # it is written in place, but its class by digest
+
+
+def _parts(form: forms.Form) -> Iterator[object]:
     parts = form.parts
     if isinstance(parts, forms.Unordered):
-        yield from filter(hasher.is_node, parts.items)
+        yield from parts.items
         if parts.values is not None:
-            yield from filter(hasher.is_node, parts.values.values())
+            yield from parts.values.values()
     else:
-        yield from filter(hasher.is_node, parts)
+        yield from parts
 
 
 class _Writer(hasher.Nodes):

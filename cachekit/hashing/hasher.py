@@ -19,25 +19,31 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Literal
 
 from blake3 import blake3
 
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing import reducers
-from cachekit.hashing.forms import ATOMS, Buffer, Form, Unordered, describe, path_from
+from cachekit.hashing.forms import (
+    ATOMS,
+    SMALL,
+    Buffer,
+    Form,
+    Unordered,
+    describe,
+    is_small_dict,
+    path_from,
+)
 
 # Takes part in every key. Raise it whenever a digest changes its meaning.
 HASH_VERSION = 1
 
 # 128 bits: no two of 10¹⁵ results share a digest but with probability 10⁻⁹.
 DIGEST_BYTES = 16
-
-# A list or tuple of at most so many atoms, or a dict of them by text, is written in
-# place rather than by its digest: many times faster, and 32 bound what sharing costs.
-SMALL = 32
 
 # Memory of this size is hashed by several threads, which takes 0.2 ms to set up. Never
 # by `blake3.AUTO`: its threads are gone after a fork, and the child waits for ever.
@@ -198,9 +204,14 @@ class Hasher(pickle.Pickler):
             return None
         if (kind is tuple or kind is list) and _is_small(obj):
             return None
-        if kind is dict and _is_small_dict(obj):
+        if kind is dict and is_small_dict(obj):
             keys = sorted(obj)
             return ("dict", *keys, *map(obj.__getitem__, keys))
+        record = reducers.small_record(obj)
+        if record is not None:
+            keys = sorted(record)
+            about = self._digest_of(kind)
+            return ("object", about, *keys, *map(record.__getitem__, keys))
         return self._digest_of(obj)
 
 
@@ -214,8 +225,10 @@ def is_node(value: object) -> bool:
     if kind in ATOMS or kind is Buffer:
         return False
     if kind is dict:
-        return not _is_small_dict(value)  # type: ignore[arg-type]
-    return not ((kind is tuple or kind is list) and _is_small(value))  # type: ignore[arg-type]
+        return not is_small_dict(value)  # type: ignore[arg-type]
+    if kind is tuple or kind is list:
+        return not _is_small(value)  # type: ignore[arg-type]
+    return reducers.small_record(value) is None
 
 
 class _Sink:
@@ -316,7 +329,7 @@ class Nodes:
         `<` may be partial (sets), raise, or say that 1 and True are equal.
         """
         items, values = unordered
-        if set(map(type, items)) in _NATURALLY_ORDERED:
+        if _have_natural_order(items):
             ordered = sorted(items)
             if values is None:
                 return ordered
@@ -365,6 +378,21 @@ class Nodes:
         return content.digest(DIGEST_BYTES)
 
 
+def _have_natural_order(items: Collection[Any]) -> bool:
+    """Tell whether `<` orders items in the same way everywhere.
+
+    As it does texts, integers, and tuples of these that are all of the same types.
+    """
+    kinds = set(map(type, items))
+    if kinds != {tuple}:
+        return kinds in _NATURALLY_ORDERED
+    lengths = set(map(len, items))
+    return len(lengths) == 1 and all(
+        set(map(type, map(itemgetter(place), items))) in _NATURALLY_ORDERED
+        for place in range(lengths.pop())
+    )
+
+
 def _threads(size: int) -> int:
     return min(MOST_THREADS, os.cpu_count() or 1) if size >= THREADED_BYTES else 1
 
@@ -396,14 +424,6 @@ def _is_plain(items: Sequence[object]) -> bool:
 
 def _is_small(items: Sequence[object]) -> bool:
     return len(items) <= SMALL and set(map(type, items)) <= ATOMS
-
-
-def _is_small_dict(items: dict[Any, Any]) -> bool:
-    return (
-        len(items) <= SMALL
-        and set(map(type, items)) <= {str}
-        and set(map(type, items.values())) <= ATOMS
-    )
 
 
 _NATURALLY_ORDERED: tuple[set[type], ...] = ({str}, {int})

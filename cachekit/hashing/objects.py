@@ -50,6 +50,23 @@ def reduce_object(value: Any) -> Form:
     return Form(b"reduced:", made_of)
 
 
+def is_record(value: Any) -> bool:
+    """Tell whether objects of its type are all their class and what is in `vars`."""
+    kind = type(value)
+    if callable(value) or kind is object or not _is_plainly_stored(kind):
+        return False
+    if copyreg._slotnames(kind) or type(getattr(value, "__dict__", None)) is not dict:  # type: ignore[attr-defined]
+        return False
+    members = (member for base in kind.__mro__ for member in vars(base).values())
+    if any(isinstance(member, _CACHED) for member in members):
+        return False
+    try:
+        _reduction(value)
+    except UnhashableArgument:  # the error is for the reducer to raise
+        return False
+    return not isinstance(value, Iterator)
+
+
 def _is_reduced_as_a_set(kind: type) -> bool:
     """Tell whether a kind of set is pickled as sets are: a list in no order."""
     reduction: Any = kind.__reduce__
@@ -102,7 +119,7 @@ def _without_caches(kind: type, state: Any) -> Any:
     cached = [
         name
         for name in state
-        if name == "_attrs_cached_hash"
+        if name in CACHES
         or (
             isinstance(name, str)
             and isinstance(
@@ -163,6 +180,9 @@ class _Plain:
 
 _CACHED = functools.cached_property
 
+
+# Attributes that can be computed from the others.
+CACHES = frozenset({"_attrs_cached_hash"})
 
 # The size of an object that is its attributes, no more.
 _PLAIN_SIZE = _Plain.__basicsize__

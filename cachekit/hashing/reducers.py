@@ -25,7 +25,8 @@ from importlib import import_module
 from typing import Any
 
 from cachekit.errors import UnhashableArgument
-from cachekit.hashing.forms import Buffer, Form, Unordered, describe
+from cachekit.hashing import objects
+from cachekit.hashing.forms import Buffer, Form, Unordered, describe, is_small_dict
 from cachekit.hashing.objects import reduce_object
 
 
@@ -77,6 +78,23 @@ def register_hasher(kind: type, function: Callable[[Any], object]) -> None:
     _INHERITED[kind] = _EXACT[kind] = reduce
     _registered.append(kind)
     _resolved.clear()
+    _records.clear()
+
+
+def small_record(value: Any) -> dict[str, object] | None:
+    """Return the attributes of an object if it is its class and a few atoms, no more.
+
+    Such an object is written in the place where it is met, not by a digest of its own.
+    """
+    kind = type(value)
+    is_record = _records.get(kind)
+    if is_record is None:
+        is_record = _reducer_for(kind) is reduce_object and objects.is_record(value)
+        _records[kind] = is_record
+    if is_record and is_small_dict(value.__dict__):
+        state: dict[str, object] = value.__dict__
+        return state if objects.CACHES.isdisjoint(state) else None
+    return None
 
 
 def is_told(kind: type) -> bool:
@@ -345,6 +363,9 @@ _INHERITED: dict[type, Callable[[Any], Form]] = {
     classmethod: _reduce_wrapper,
     property: _reduce_property,
 }
+
+# Whether the objects of a type are records, see `small_record`.
+_records: dict[type, bool] = {}
 
 _registered: list[type] = []
 

@@ -224,11 +224,21 @@ def _find_source(
 def _parsed(
     filename: str, namespace: dict[str, Any], future: int = 0
 ) -> _ParsedFile | None:
-    text = "".join(linecache.getlines(filename, namespace))
-    return _parse(filename, text, future) if text else None
+    # The lines are the same list until `linecache` reads the file again.
+    lines = linecache.getlines(filename, namespace)
+    known = _files.get((filename, future))
+    if known is None or known[0] is not lines:
+        parsed = _parse(filename, "".join(lines), future) if lines else None
+        if len(_files) >= _MOST_FILES:
+            _files.clear()
+        known = _files[filename, future] = (lines, parsed)
+    return known[1]
 
 
-@functools.lru_cache(maxsize=256)
+_files: dict[tuple[str, int], tuple[list[str], _ParsedFile | None]] = {}
+_MOST_FILES = 1000
+
+
 def _parse(filename: str, text: str, future: int) -> _ParsedFile | None:
     try:
         tree = ast.parse(text)
@@ -245,7 +255,9 @@ def _parse(filename: str, text: str, future: int) -> _ParsedFile | None:
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(item.lineno for item in decorators)])
             nodes.setdefault(line, []).append(node)
-    return _ParsedFile(text.splitlines(keepends=True), codes, nodes, _bindings(tree))
+    # Where Python ends a line; `splitlines` would at a form feed too.
+    lines = [line + "\n" for line in text.split("\n")]
+    return _ParsedFile(lines, codes, nodes, _bindings(tree))
 
 
 def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:

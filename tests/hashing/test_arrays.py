@@ -420,3 +420,94 @@ def test_a_forked_child_hashes_a_large_array_too() -> None:
     with open(reader, "rb") as pipe:  # noqa: PTH123
         assert pipe.read().decode() == expected
     os.waitpid(child, 0)
+
+
+def test_a_frame_is_hashed_by_public_means_where_there_are_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = pd.DataFrame(
+        {
+            "number": [1, 2],
+            "time": pd.to_datetime(["2020", "2021"]),
+            "text": ["a", "b"],
+            "kind": pd.Categorical(["x", "y"]),
+            "mask": pd.array([1, None], dtype="Int64"),
+            "object": pd.Series([1, "b"], dtype=object),
+        }
+    )
+    before = digest(frame)
+
+    monkeypatch.delattr(pd.DataFrame, "_iter_column_arrays")
+
+    assert digest(frame) == before
+
+
+def test_columns_of_a_frame_are_told_apart_though_hashed_in_one_go() -> None:
+    values = np.arange(12.0)
+    frames = [
+        pd.DataFrame(values.reshape(3, 4)),
+        pd.DataFrame(values.reshape(4, 3)),
+        pd.DataFrame(values.reshape(3, 4, order="F")),
+        pd.DataFrame(values.reshape(3, 4)).astype({0: "int64"}),
+        pd.DataFrame(values.reshape(3, 4)).astype({1: "int64"}),
+        pd.DataFrame(values.reshape(3, 4).view("i8")),
+    ]
+
+    assert len({digest(frame) for frame in frames}) == len(frames)
+    assert digest(frames[0]) == digest(pd.DataFrame(np.asfortranarray(frames[0])))
+
+
+NESTED_OF_POLARS: list[tuple[list[Any], Any]] = [
+    ([[1, 2], [3]], pl.List(pl.Int64)),
+    ([[1], [2, 3]], pl.List(pl.Int64)),
+    ([[1, 2, 3], []], pl.List(pl.Int64)),
+    ([[], [1, 2, 3]], pl.List(pl.Int64)),
+    ([None, [1, 2, 3]], pl.List(pl.Int64)),
+    ([[1, None, 3], []], pl.List(pl.Int64)),
+    ([[1, 0, 3], []], pl.List(pl.Int64)),
+    ([["ab", "c"], ["d"]], pl.List(pl.String)),
+    ([["a", "bc"], ["d"]], pl.List(pl.String)),
+    ([["a", None], ["d"]], pl.List(pl.String)),
+    ([["a", ""], ["d"]], pl.List(pl.String)),
+    ([[[1], [2]], [[3]]], pl.List(pl.List(pl.Int64))),
+    ([[[1, 2]], [[3]]], pl.List(pl.List(pl.Int64))),
+    ([[[1, 2]], [[], [3]]], pl.List(pl.List(pl.Int64))),
+    ([[1, 2], [3, 4]], pl.Array(pl.Int64, 2)),
+    ([[1, 2], None, [3, 4]], pl.Array(pl.Int64, 2)),
+    ([[1, 2], [3, None]], pl.Array(pl.Int64, 2)),
+    ([[1, 2], [3, 0]], pl.Array(pl.Int64, 2)),
+    ([[[1], [2]], [[3], [4]]], pl.Array(pl.Int64, (2, 1))),
+    ([[{"a": 1}], [{"a": None}]], pl.List(pl.Struct({"a": pl.Int64}))),
+    ([[{"a": 1}], [None]], pl.List(pl.Struct({"a": pl.Int64}))),
+    ([True, None, False], pl.Boolean),
+    ([True, False, None], pl.Boolean),
+    ([True, False, False], pl.Boolean),
+    (["ä", "b", None], pl.String),
+    (["äb", "", None], pl.String),
+    (["äb", None, ""], pl.String),
+    ([None, None, None], pl.String),
+    ([], pl.String),
+    ([], pl.Array(pl.Int64, 2)),
+    ([], pl.List(pl.Int64)),
+    ([b"a", b"bc"], pl.Binary),
+    ([b"ab", b"c"], pl.Binary),
+]
+
+
+def test_nested_columns_of_polars_are_told_apart() -> None:
+    digests = {
+        digest(pl.Series("a", values, dtype=kind)) for values, kind in NESTED_OF_POLARS
+    }
+
+    assert len(digests) == len(NESTED_OF_POLARS)
+
+
+@pytest.mark.parametrize(("values", "kind"), NESTED_OF_POLARS)
+def test_a_slice_of_a_nested_column_of_polars_equals_its_copy(
+    values: list[Any], kind: Any
+) -> None:
+    whole = pl.Series("a", [*values, *values, None], dtype=kind)
+
+    assert digest(whole.slice(0, len(values))) == digest(pl.Series("a", values, kind))
+    in_chunks = pl.concat([pl.Series("a", values, kind)] * 2, rechunk=False)
+    assert digest(in_chunks) == digest(whole.slice(0, 2 * len(values)))

@@ -718,6 +718,54 @@ def test_a_lock_far_below_is_refused_with_its_whole_path() -> None:
     assert path_of_refusal(value) == "[0]" * 150
 
 
+def test_a_record_in_a_cycle_has_one_digest() -> None:
+    def cycle(x: int) -> list[Any]:
+        value: list[Any] = [Plain(x=x), {"deep": [Plain(x=x)]}]
+        value.append(value)
+        return value
+
+    assert share_a_digest([cycle(1), cycle(1)])
+    assert are_told_apart([cycle(1), cycle(2)])
+
+
+class Other(Plain):
+    pass
+
+
+def test_records_of_different_classes_and_contents_are_told_apart() -> None:
+    state: dict[str, Any] = {"x": 1}
+
+    assert are_told_apart(
+        [
+            [kind(**attributes)]
+            for kind in (Plain, Other)
+            for attributes in (state, {"x": True}, {"x": 1.0}, {"y": 1}, {}, {"x": "1"})
+        ]
+        + [[state], [("object", "x", 1)], [{"x": Plain(**state)}]]
+    )
+
+
+def test_a_hook_given_to_pickle_after_the_first_digest_of_a_type_counts() -> None:
+    class Late(Plain):
+        pass
+
+    before = digest([Late(x=1)])
+    register_hasher(Late, lambda _: None)
+
+    assert digest([Late(x=1)]) == digest([Late(x=2)]) != before
+
+
+def test_sets_and_dicts_of_tuples_have_no_order() -> None:
+    pairs = [(i, str(i), (i % 3)) for i in range(100)]
+    mixed: list[Any] = [*pairs, (1, "1"), ("1", 1), (True, "x", 1), (1, "1", None)]
+
+    for items in (pairs, mixed):
+        backwards = items[::-1]
+        assert share_a_digest([set(items), set(backwards)])
+        assert share_a_digest([dict.fromkeys(items), dict.fromkeys(backwards)])
+    assert are_told_apart([{(1, "1")}, {(True, "1")}, {("1", 1)}])
+
+
 def test_a_class_that_no_table_can_hold_is_refused() -> None:
     class Meta(type):
         def __eq__(cls, other: object) -> bool:
