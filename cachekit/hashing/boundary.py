@@ -195,12 +195,21 @@ def name_in_library(thing: Any) -> tuple[str, str] | None:
     owner = getattr(thing, "__self__", None)
     kept_by = type(thing if owner is None else owner)
     for module in (kept_by.__module__, kept_by.__module__.partition(".")[0]):
-        if module == "builtins" or is_users(module):
+        if module not in sys.modules or module == "builtins" or is_users(module):
             continue
-        for name, kept in list(vars(sys.modules.get(module, functools)).items()):
-            if kept is thing or (owner is not None and kept is owner):
+        space = vars(sys.modules[module])
+        names = _names_kept(module, len(space))
+        for kept in (thing, owner):
+            name = names.get(id(kept))
+            if name is not None and kept is not None and space.get(name) is kept:
                 return (module, f"{name}.{getattr(thing, '__name__', '')}")
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def _names_kept(module: str, size: int) -> dict[int, str]:  # noqa: ARG001  (a key)
+    """Map what is in a module, by identity, to its name there."""
+    return {id(kept): name for name, kept in list(vars(sys.modules[module]).items())}
 
 
 def _steps_into_function(function: types.FunctionType) -> Iterator[tuple[str, Any]]:

@@ -25,6 +25,9 @@ def reduce_object(value: Any) -> Form:
     kind = type(value)
     if kind is object or _is_consumed_by_reading(value):
         raise UnhashableArgument(describe(value), culprit=value)
+    name = boundary.name_in_library(value) if callable(value) else None
+    if name is not None:  # as `scipy.stats.norm`, whatever its state
+        return Form(b"named:", name)
     wrapped = _function_wrapped(value)
     if wrapped is not None:
         # How a library compiles a function (numba, jax) is no content, what it was

@@ -285,11 +285,20 @@ def _reduce_builtin(value: types.BuiltinFunctionType) -> Form:
     owner = value.__self__
     if owner is None or isinstance(owner, types.ModuleType):
         return Form(b"named:", (value.__module__, value.__qualname__))
-    return Form(b"method:", (owner, value.__name__))
+    return _reduce_bound(value, owner, value.__name__)
 
 
 def _reduce_method(value: types.MethodType) -> Form:
-    return Form(b"method:", (value.__self__, value.__func__))
+    return _reduce_bound(value, value.__self__, value.__func__)
+
+
+def _reduce_bound(value: object, owner: object, method: object) -> Form:
+    from cachekit.hashing import boundary
+
+    name = boundary.name_in_library(value)
+    if name is not None:  # as `random.choice`, whose state is the library's affair
+        return Form(b"named:", name)
+    return Form(b"method:", (owner, method))
 
 
 def _reduce_descriptor(value: Any) -> Form:

@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from cachekit.hashing import HASH_VERSION, function_name
 from cachekit.hashing.code import Environment, Track
@@ -26,6 +26,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger("cachekit")
+
+
+class CacheOptions(TypedDict, total=False):
+    """The options of `cache`, for type checkers; `Memory.cache` says what they do."""
+
+    ignore: Collection[str] | None
+    track: Track
+    version: object
+    depends: Sequence[Any]
+    environment: Environment
 
 
 class Memory:
@@ -91,24 +101,14 @@ class Memory:
     def cache(
         self,
         func: Callable[P, R],
-        *,
-        ignore: Collection[str] | None = None,
-        track: Track = "deep",
-        version: object = None,
-        depends: Sequence[Any] = (),
-        environment: Environment = "record",
+        **options: Unpack[CacheOptions],
     ) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
 
     @overload
     def cache(
         self,
         func: None = None,
-        *,
-        ignore: Collection[str] | None = None,
-        track: Track = "deep",
-        version: object = None,
-        depends: Sequence[Any] = (),
-        environment: Environment = "record",
+        **options: Unpack[CacheOptions],
     ) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
 
     def cache(
@@ -192,24 +192,14 @@ class Memory:
 @overload
 def cache(
     func: Callable[P, R],
-    *,
-    ignore: Collection[str] | None = None,
-    track: Track = "deep",
-    version: object = None,
-    depends: Sequence[Any] = (),
-    environment: Environment = "record",
+    **options: Unpack[CacheOptions],
 ) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
 
 
 @overload
 def cache(
     func: None = None,
-    *,
-    ignore: Collection[str] | None = None,
-    track: Track = "deep",
-    version: object = None,
-    depends: Sequence[Any] = (),
-    environment: Environment = "record",
+    **options: Unpack[CacheOptions],
 ) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
 
 

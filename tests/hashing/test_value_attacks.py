@@ -34,6 +34,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse
 import scipy.spatial
+import scipy.stats
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -716,6 +717,18 @@ def test_a_lock_far_below_is_refused_with_its_whole_path() -> None:
         value = [value]
 
     assert path_of_refusal(value) == "[0]" * 150
+
+
+def test_what_a_library_keeps_counts_by_name_in_an_argument() -> None:
+    kept = [random.choice, random.random, scipy.stats.norm, np.random.normal]
+    before = [digest(function) for function in kept]
+
+    random.choice([1, 2])
+    np.random.normal()
+    scipy.stats.norm.rvs()
+
+    assert [digest(function) for function in kept] == before
+    assert are_told_apart([*kept, random.Random(3).choice, random.Random(4).choice])
 
 
 def test_a_record_in_a_cycle_has_one_digest() -> None:
