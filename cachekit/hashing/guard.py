@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sized
 from itertools import repeat
 from operator import is_
 from pathlib import Path
@@ -31,7 +31,7 @@ class Guard:
         self._cells: list[tuple[types.CellType, object]] = []
         self._functions: list[tuple[types.FunctionType, object, object, object]] = []
         self._classes: list[tuple[type, int, tuple[type, ...]]] = []
-        self._modules: list[tuple[types.ModuleType, int]] = []
+        self._sizes: list[tuple[Sized, int]] = []
         self._values: dict[int, tuple[object, str]] = {}
         self._stamped: _Stamped | None = None
         self._files: list[tuple[Path, object]] = []
@@ -49,9 +49,10 @@ class Guard:
         self._cells.append((cell, content))
 
     def watch_function(self, function: types.FunctionType) -> None:
-        """Watch the code and the defaults of a function."""
+        """Watch the code and the defaults, and that no attribute is added."""
         parts = (function.__code__, function.__defaults__, function.__kwdefaults__)
         self._functions.append((function, *parts))
+        self._sizes.append((vars(function), len(vars(function))))
 
     def watch_class(self, kind: type) -> None:
         """Watch everything that a class defines."""
@@ -62,7 +63,7 @@ class Guard:
 
     def watch_module(self, module: types.ModuleType) -> None:
         """Watch that no name is added to a module."""
-        self._modules.append((module, len(vars(module))))
+        self._sizes.append((vars(module), len(vars(module))))
 
     def watch_value(self, value: object, digest: str) -> None:
         """Watch that a value, which can change in place, keeps its digest."""
@@ -91,7 +92,7 @@ class Guard:
                 len(vars(kind)) == count and kind.__bases__ is bases
                 for kind, count, bases in self._classes
             )
-            and all(len(vars(module)) == count for module, count in self._modules)
+            and all(len(space) == size for space, size in self._sizes)
             and self._has_same_values(digest)
             and all(_stamp_of_file(path) == before for path, before in self._files)
         )

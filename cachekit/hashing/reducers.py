@@ -97,6 +97,11 @@ def small_record(value: Any) -> dict[str, object] | None:
     return None
 
 
+def is_pickled(kind: type) -> bool:
+    """Tell whether what counts of a type is what pickle would store."""
+    return kind in _EXACT or _reducer_for(kind) is reduce_object
+
+
 def is_told(kind: type) -> bool:
     """Tell whether someone has said what counts of a type, by method or by call."""
     return hasattr(kind, "__cachekit_hash__") or issubclass(kind, tuple(_registered))

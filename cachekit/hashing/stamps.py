@@ -8,6 +8,7 @@ then the digests are compared. A stamp takes a fifth of the time of a digest.
 from __future__ import annotations
 
 import pickle
+import sys
 import types
 from collections.abc import Sequence
 from typing import Any
@@ -25,8 +26,8 @@ def stamp_of(values: Sequence[object]) -> bytes | None:
 def has_stamp(value: object) -> bool:
     """Tell whether a value can go by its stamp.
 
-    Not if pickle refuses it, nor if something in it says itself what counts, since that
-    may lie outside of it, as the content of a file does.
+    Not if pickle refuses it or leaves out what counts, nor if something in it says
+    itself what counts, which may lie outside of it, as the content of a file does.
     """
     return _write([value], _Checker) is not None
 
@@ -40,10 +41,15 @@ class _Stamper(pickle.Pickler):
 
 class _Checker(_Stamper):
     def reducer_override(self, obj: Any) -> Any:
-        if reducers.is_told(type(obj)):
-            raise pickle.PicklingError("it says itself what counts")
+        kind = type(obj)
         if _is_library_closure(obj):
             raise pickle.PicklingError("what it holds is watched by no one")
+        if not isinstance(obj, _BY_IDENTITY) and (
+            reducers.is_told(kind)
+            or _is_special_array(obj)
+            or (boundary.is_users(kind.__module__) and not reducers.is_pickled(kind))
+        ):
+            raise pickle.PicklingError("what counts of it may be no part of its pickle")
         return super().reducer_override(obj)
 
 
@@ -53,6 +59,14 @@ def _is_library_closure(obj: object) -> bool:
         and obj.__closure__ is not None
         and not boundary.is_users(boundary.home(obj))
     )
+
+
+def _is_special_array(obj: object) -> bool:
+    """Tell whether it is a subclass of numpy's array, which pickles no attributes."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(obj, numpy.ndarray):
+        return False
+    return type(obj) not in (numpy.ndarray, numpy.memmap)
 
 
 class _Checksum:
