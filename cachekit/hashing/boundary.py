@@ -155,7 +155,7 @@ def users_code_in(thing: Any, *, package: str = "") -> Iterator[tuple[str, Any]]
     """
     seen: dict[int, object] = {}
     waiting = [("", thing)]
-    while waiting:
+    while waiting and len(seen) < _MOST_PARTS:
         place, part = waiting.pop()
         if id(part) in seen:
             continue
@@ -223,5 +223,8 @@ def _steps_into_function(function: types.FunctionType) -> Iterator[tuple[str, An
 
 # Looked at in a list or dict that a library's function holds: it may be a large cache.
 _MOST_ITEMS = 100
+
+# Looked at in all.
+_MOST_PARTS = 10_000
 
 _EMPTY_CELL = types.CellType()

@@ -10,6 +10,7 @@ and functions in `cachekit.hashing.code`.
 
 from __future__ import annotations
 
+import copyreg
 import datetime
 import enum
 import functools
@@ -91,6 +92,8 @@ def small_record(value: Any) -> dict[str, object] | None:
     if is_record is None:
         is_record = _reducer_for(kind) is reduce_object and objects.is_record(value)
         _records[kind] = is_record
+    if kind in copyreg.dispatch_table:  # which may come after the first of its objects
+        return None
     if is_record and is_small_dict(value.__dict__):
         state: dict[str, object] = value.__dict__
         return state if objects.CACHES.isdisjoint(state) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import collections
 import copy
+import copyreg
 import dataclasses
 import datetime
 import decimal
@@ -766,6 +767,19 @@ def test_a_hook_given_to_pickle_after_the_first_digest_of_a_type_counts() -> Non
     register_hasher(Late, lambda _: None)
 
     assert digest([Late(x=1)]) == digest([Late(x=2)]) != before
+
+
+def test_a_type_told_to_copyreg_after_its_first_digest_is_taken_as_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late(Plain):
+        pass
+
+    assert are_told_apart([[Late(x=1)], [Late(x=2)]])
+
+    monkeypatch.setitem(copyreg.dispatch_table, Late, lambda _: (Late, ()))
+
+    assert share_a_digest([[Late(x=1)], [Late(x=2)]])
 
 
 def test_sets_and_dicts_of_tuples_have_no_order() -> None:
