@@ -42,6 +42,8 @@ class _Stamper(pickle.Pickler):
 class _Checker(_Stamper):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        if isinstance(obj, types.MethodType):  # pickle tells them by name alone
+            raise pickle.PicklingError("its function is no part of its pickle")
         if _is_library_closure(obj):
             raise pickle.PicklingError("what it holds is watched by no one")
         if not isinstance(obj, _BY_IDENTITY) and (

@@ -89,6 +89,10 @@ CHANGES: dict[str, tuple[Any, Callable[[Any], None]]] = {
         set_item(0, type("T", (), {"x": 2})),
     ),
     "an array of bytes": (bytearray(b"abc"), set_item(0, 1)),
+    "one method for another of its name": (
+        [random.Random(1).random, types.MethodType(lambda _: 1, 1)],
+        set_item(1, types.MethodType(lambda _: 2, 1)),
+    ),
     "a namespace": (types.SimpleNamespace(a=1), lambda v: setattr(v, "a", 2)),
 }
 CHANGES |= {
