@@ -90,12 +90,15 @@ def _children(form: forms.Form) -> Iterator[object]:
 
 def _parts(form: forms.Form) -> Iterator[object]:
     parts = form.parts
-    if isinstance(parts, forms.Unordered):
-        yield from parts.items
-        if parts.values is not None:
-            yield from parts.values.values()
-    else:
+    if not isinstance(parts, forms.Unordered):
         yield from parts
+        return
+    items, values = parts
+    if hasher.have_natural_order(items):  # or else as they come
+        items = sorted(items)
+    yield from items
+    if values is not None:
+        yield from map(values.__getitem__, items)
 
 
 class _Writer(hasher.Nodes):
@@ -129,7 +132,10 @@ class _Writer(hasher.Nodes):
             number = self.numbers.get(id(value))
             colour = self.colours[id(value)]
             return b"new " + colour if number is None else b"known %020d" % number
-        return super().sort_key(value)
+        if hasher.is_node(value):
+            return self.tokens[id(value)]
+        # Written in place, it has no token, but what is in it may have one.
+        return self.digest_form(value, forms.Form(b"item:", (value,)))
 
     def write(self, identity: int) -> bytes:
         """Hash one node, with tokens for its children."""
@@ -142,7 +148,10 @@ def _digest_component(component: list[int], nodes: _Writer) -> dict[int, bytes]:
     steps = seen = 0
     while steps < COLOUR_STEPS or (
         steps * len(component) < COLOUR_WORK
-        and _has_alike_items(component, colours, nodes.graph)
+        and (
+            not _alone(component, colours)
+            or _has_alike_items(component, colours, nodes.graph)
+        )
     ):
         colours = {identity: nodes.write(identity) for identity in component}
         nodes.tokens.update(colours)
@@ -155,6 +164,12 @@ def _digest_component(component: list[int], nodes: _Writer) -> dict[int, bytes]:
         identity: blake3(together + b"%d" % place).digest(hasher.DIGEST_BYTES)
         for identity, place in numbers.items()
     }
+
+
+def _alone(component: list[int], colours: dict[int, bytes]) -> list[int]:
+    """Return the nodes whose colour no other has."""
+    counts = Counter(colours.values())
+    return [identity for identity in component if counts[colours[identity]] == 1]
 
 
 def _has_alike_items(
@@ -174,9 +189,8 @@ def _number(
     component: list[int], colours: dict[int, bytes], nodes: _Writer
 ) -> tuple[bytes, dict[int, int]]:
     """Hash a component, giving each node a number as it is met, breadth first."""
-    counts = Counter(colours.values())
-    alone = [identity for identity in component if counts[colours[identity]] == 1]
-    first = min(alone, key=colours.__getitem__) if alone else component[0]
+    # Where all have doubles, the first that was met of the kind that sorts first.
+    first = min(_alone(component, colours) or component, key=colours.__getitem__)
     numbers = {first: 0}
     nodes.numbers, nodes.order, nodes.colours = numbers, [first], colours
     whole = blake3(b"cycle:")

@@ -60,8 +60,8 @@ def path_from(parent: Any, child: object, rest: str) -> str:
         items = dict.items(parent)  # a subclass may load on each look-up
         steps = (f"[{key!r:.40}]" for key, item in items if item is child)
         pair = re.match(r"\[(\d+)\]\[1\]", rest)
-        if isinstance(parent, OrderedDict) and pair:  # hashed as a list of pairs
-            key = [*parent][int(pair[1])]
+        if isinstance(parent, OrderedDict) and pair and int(pair[1]) < len(parent):
+            key = [*parent][int(pair[1])]  # it was hashed as a list of pairs
             return f"[{key!r:.40}]" + rest[pair.end() :]
     else:  # an object's attributes were hashed as a dict: ['lock'] -> .lock
         return re.sub(r"^\['(\w+)'\]", r".\1", rest)

@@ -16,7 +16,7 @@ from operator import is_
 from pathlib import Path
 from typing import Any
 
-from cachekit.hashing import stamps
+from cachekit.hashing import boundary, stamps
 from cachekit.hashing.forms import ATOMS
 
 MISSING = object()
@@ -32,6 +32,8 @@ class Guard:
         self._functions: list[tuple[types.FunctionType, object, object, object]] = []
         self._classes: list[tuple[type, int, tuple[type, ...]]] = []
         self._sizes: list[tuple[Sized, int]] = []
+        self._held: list[tuple[object, str, list[tuple[str, Any]]]] = []
+        self._made: list[tuple[types.ModuleType, str, object]] = []
         self._values: dict[int, tuple[object, str]] = {}
         self._stamped: _Stamped | None = None
         self._files: list[tuple[Path, object]] = []
@@ -53,6 +55,9 @@ class Guard:
         parts = (function.__code__, function.__defaults__, function.__kwdefaults__)
         self._functions.append((function, *parts))
         self._sizes.append((vars(function), len(vars(function))))
+        keywords = function.__kwdefaults__ or {}
+        for name, default in keywords.items():
+            self.watch_name(keywords, name, default)
 
     def watch_class(self, kind: type) -> None:
         """Watch everything that a class defines."""
@@ -64,6 +69,16 @@ class Guard:
     def watch_module(self, module: types.ModuleType) -> None:
         """Watch that no name is added to a module."""
         self._sizes.append((vars(module), len(vars(module))))
+
+    def watch_held(
+        self, thing: object, package: str, parts: list[tuple[str, Any]]
+    ) -> None:
+        """Watch that a library's object holds the same of the user's."""
+        self._held.append((thing, package, parts))
+
+    def watch_made(self, module: types.ModuleType, name: str, thing: object) -> None:
+        """Watch that a module makes the same thing on demand."""
+        self._made.append((module, name, thing))
 
     def watch_value(self, value: object, digest: str) -> None:
         """Watch that a value, which can change in place, keeps its digest."""
@@ -93,6 +108,13 @@ class Guard:
                 for kind, count, bases in self._classes
             )
             and all(len(space) == size for space, size in self._sizes)
+            and all(
+                made_on_demand(module, name) is it for module, name, it in self._made
+            )
+            and all(
+                _is_same(boundary.held_by(thing, package=package).parts, parts)
+                for thing, package, parts in self._held
+            )
             and self._has_same_values(digest)
             and all(_stamp_of_file(path) == before for path, before in self._files)
         )
@@ -100,14 +122,16 @@ class Guard:
     def _has_same_values(self, digest: Callable[[object], str]) -> bool:
         if not self._values:
             return True
-        if self._stamped is None or not self._stamped.is_current():
-            # Stamped before they are hashed: a change in between is seen next time.
-            stamped = _Stamped(self._values.values())
-            if any(digest(value) != before for value, before in self._values.values()):
-                return False
-            self._stamped = stamped
-            return True
-        return all(digest(value) == before for value, before in self._stamped.others)
+        if self._stamped is not None and self._stamped.is_current():
+            return all(
+                digest(value) == before for value, before in self._stamped.others
+            )
+        stamped = _Stamped(self._values.values())
+        if any(digest(value) != before for value, before in self._values.values()):
+            return False
+        # What a thread changes while it is hashed gets no stamp that would last.
+        self._stamped = stamped if stamped.is_current() else None
+        return True
 
 
 class _Stamped:
@@ -115,13 +139,21 @@ class _Stamped:
 
     def __init__(self, watched: Collection[tuple[object, str]]) -> None:
         self.values = [value for value, _ in watched if stamps.has_stamp(value)]
-        self.stamp = stamps.stamp_of(self.values)
+        # Held, so that no other object takes the identity of one in the stamp.
+        self.stamp, self.held = stamps.stamp_and_held(self.values)
         by_stamp = set(map(id, self.values))
         self.others = [pair for pair in watched if id(pair[0]) not in by_stamp]
 
     def is_current(self) -> bool:
-        stamp = stamps.stamp_of(self.values)
-        return stamp is not None and stamp == self.stamp
+        return self.stamp is not None and stamps.stamp_of(self.values) == self.stamp
+
+
+def made_on_demand(module: types.ModuleType, name: str) -> Any:
+    """Ask a module for a name, which its own ``__getattr__`` may provide."""
+    try:
+        return getattr(module, name, MISSING)
+    except Exception:  # noqa: BLE001  (it is the user's code)
+        return MISSING
 
 
 def content_of(cell: types.CellType) -> object:
@@ -147,6 +179,13 @@ def is_frozen(value: Any) -> bool:
     if type(value) in (tuple, frozenset):
         return all(map(is_frozen, value))
     return False
+
+
+def _is_same(parts: list[tuple[str, Any]], before: list[tuple[str, Any]]) -> bool:
+    return len(parts) == len(before) and all(
+        part is old and place == old_place
+        for (place, part), (old_place, old) in zip(parts, before, strict=True)
+    )
 
 
 def _stamp_of_file(path: Path) -> object:

@@ -104,14 +104,24 @@ def digest_with(value: object, form_of: Callable[[Any], Form]) -> str:
         for _ in range(ATTEMPTS - 1):
             try:
                 return _digest_nodes(value, form_of)
-            except (RuntimeError, KeyError):
-                continue
+            except (RuntimeError, KeyError) as error:
+                if not _is_raised_here(error):
+                    raise
         return _digest_nodes(value, form_of)
     except TypeError as error:
-        if not str(error).startswith("unhashable type"):
+        if not (str(error).startswith("unhashable type") and _is_raised_here(error)):
             raise
         # A metaclass has `__eq__` and no `__hash__`: no table can hold its classes.
         raise UnhashableArgument(f"{describe(value)} ({error})") from error
+
+
+def _is_raised_here(error: Exception) -> bool:
+    """Tell whether an error comes from our own code, and not from a user's method."""
+    trace = error.__traceback__
+    assert trace is not None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__")).startswith(f"{__package__}.")
 
 
 def _digest_nodes(value: object, form_of: Callable[[Any], Form]) -> str:
@@ -329,7 +339,7 @@ class Nodes:
         `<` may be partial (sets), raise, or say that 1 and True are equal.
         """
         items, values = unordered
-        if _have_natural_order(items):
+        if have_natural_order(items):
             ordered = sorted(items)
             if values is None:
                 return ordered
@@ -381,7 +391,7 @@ class Nodes:
         return content.digest(DIGEST_BYTES)
 
 
-def _have_natural_order(items: Collection[Any]) -> bool:
+def have_natural_order(items: Collection[Any]) -> bool:
     """Tell whether `<` orders items in the same way everywhere.
 
     As it does texts, integers, and tuples of these that are all of the same types.

@@ -107,7 +107,7 @@ def attributes(value: object) -> dict[str, object]:
             found[name] = object.__getattribute__(value, name)
         except AttributeError:  # an empty slot
             continue
-    if "__wrapped__" in found or "pyfunc" in found:  # of a decorator that is a class
+    if not _WRAPPED.isdisjoint(found):  # it is a decorator that is a class
         for name in functools.WRAPPER_ASSIGNMENTS:
             found.pop(name, None)
     return _without_caches(kind, found) or {}
@@ -186,6 +186,12 @@ _CACHED = functools.cached_property
 
 # Attributes that can be computed from the others.
 CACHES = frozenset({"_attrs_cached_hash"})
+
+# Where classes that decorate a function keep it.
+_WRAPPED = frozenset({"__wrapped__", "pyfunc"})
+
+# Attributes with which not all that is in `vars` counts.
+LEFT_OUT = CACHES | _WRAPPED
 
 # The size of an object that is its attributes, no more.
 _PLAIN_SIZE = _Plain.__basicsize__

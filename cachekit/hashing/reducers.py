@@ -94,10 +94,12 @@ def small_record(value: Any) -> dict[str, object] | None:
         _records[kind] = is_record
     if kind in copyreg.dispatch_table:  # which may come after the first of its objects
         return None
-    if is_record and is_small_dict(value.__dict__):
-        state: dict[str, object] = value.__dict__
-        return state if objects.CACHES.isdisjoint(state) else None
-    return None
+    if not is_record:
+        return None
+    state: dict[str, object] = value.__dict__
+    if not objects.LEFT_OUT.isdisjoint(state):
+        state = objects.attributes(value)
+    return state if is_small_dict(state) else None
 
 
 def is_pickled(kind: type) -> bool:

@@ -20,7 +20,18 @@ from cachekit.hashing import boundary, reducers
 
 def stamp_of(values: Sequence[object]) -> bytes | None:
     """Return the stamp of some values together, or None if pickle refuses them."""
-    return _write(values, _Stamper)
+    content = _Checksum()
+    return content.digest() if _Stamper(content).takes(values) else None
+
+
+def stamp_and_held(values: Sequence[object]) -> tuple[bytes | None, list[object]]:
+    """Return the stamp, and the objects that go by their identity in it.
+
+    Who keeps a stamp keeps these, or else another object may take their identity.
+    """
+    content = _Checksum()
+    checker = _Checker(content)
+    return content.digest() if checker.takes(values) else None, checker.held
 
 
 def has_stamp(value: object) -> bool:
@@ -29,10 +40,23 @@ def has_stamp(value: object) -> bool:
     Not if pickle refuses it or leaves out what counts, nor if something in it says
     itself what counts, which may lie outside of it, as the content of a file does.
     """
-    return _write([value], _Checker) is not None
+    return not any(map(reducers.is_told, _NEVER_REDUCED)) and (
+        _Checker(_Checksum()).takes([value])
+    )
 
 
 class _Stamper(pickle.Pickler):
+    def __init__(self, content: _Checksum) -> None:
+        super().__init__(content, 5, buffer_callback=content.take)
+
+    def takes(self, values: Sequence[object]) -> bool:
+        """Write some values, and tell whether that went well."""
+        try:
+            self.dump(values)
+        except Exception:  # noqa: BLE001  (pickling runs the user's code)
+            return False
+        return True
+
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, _BY_IDENTITY) and obj is not _identified:
             return (_identified, (id(obj),))
@@ -40,6 +64,10 @@ class _Stamper(pickle.Pickler):
 
 
 class _Checker(_Stamper):
+    def __init__(self, content: _Checksum) -> None:
+        super().__init__(content)
+        self.held: list[object] = []
+
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if isinstance(obj, types.MethodType):  # pickle tells them by name alone
@@ -52,6 +80,8 @@ class _Checker(_Stamper):
             or (boundary.is_users(kind.__module__) and not reducers.is_pickled(kind))
         ):
             raise pickle.PicklingError("what counts of it may be no part of its pickle")
+        if isinstance(obj, _BY_IDENTITY):
+            self.held.append(obj)
         return super().reducer_override(obj)
 
 
@@ -83,17 +113,11 @@ class _Checksum:
         self.write(buffer.raw())
 
 
-def _write(values: Sequence[object], kind: type[pickle.Pickler]) -> bytes | None:
-    content = _Checksum()
-    try:
-        kind(content, 5, buffer_callback=content.take).dump(values)
-    except Exception:  # noqa: BLE001  (pickling runs the user's code)
-        return None
-    return content.digest()
-
-
 def _identified(identity: int) -> None:
     """Stand in a stream for what goes by its identity; it is never unpickled."""
 
 
 _BY_IDENTITY = (types.FunctionType, type, types.ModuleType)
+
+# A pickler asks no `reducer_override` about these.
+_NEVER_REDUCED = (set, frozenset, bytearray)

@@ -15,6 +15,7 @@ later, in no time, whether all is still as it was.
 
 from __future__ import annotations
 
+import dis
 import functools
 import importlib
 import importlib.util
@@ -28,8 +29,14 @@ from typing import Any
 
 from cachekit.errors import CacheWarning, UnhashableArgument
 from cachekit.hashing import boundary, classes, hasher, reducers
-from cachekit.hashing.forms import ATOMS, Form
-from cachekit.hashing.guard import MISSING, Guard, content_of, is_frozen
+from cachekit.hashing.forms import Form
+from cachekit.hashing.guard import (
+    MISSING,
+    Guard,
+    content_of,
+    is_frozen,
+    made_on_demand,
+)
 from cachekit.hashing.names import Import, names_read
 from cachekit.hashing.syntax import shallow, statement_that_makes
 
@@ -135,21 +142,37 @@ class Survey:
             self._library(name[0])
             return ("named", *name)
         try:
-            digest, inside = self._digest_value(thing)
+            digest, inside = self._digest_watched(thing)
         except UnhashableArgument as error:
             if made_by is None:
                 raise
             return self._creation(thing, error, *made_by)
-        numbers = [self._number(part) for part in inside]
-        if not is_frozen(thing):
-            self._guard.watch_value(thing, self._digest_now(thing))
-        return ("value", digest, *numbers)
+        return ("value", digest, *map(self._number, inside))
 
     def _code_target(self, thing: Any) -> Target:
         if self._is_followed(thing):
             return ("unit", self._number(thing))
         self._library(boundary.home(thing))
+        held = boundary.held_by(thing, package=self._package)
+        if not held.is_fixed:  # a list, which may come to hold a function of the user's
+            self._guard.watch_held(thing, self._package, held.parts)
         return ("named", boundary.module_name(thing), thing.__qualname__)
+
+    def _digest_watched(self, value: object) -> tuple[str, list[Any]]:
+        """Hash a value, and have it watched from the moment at which it was hashed."""
+        digest, inside = self._digest_value(value)
+        if is_frozen(value):
+            return digest, inside
+        if not inside:  # the guard takes the same digest
+            self._guard.watch_value(value, digest)
+            return digest, inside
+        for part in inside:
+            self._number(part)
+        now = self._digest_now(value)
+        if self._digest_value(value) != (digest, inside):  # changed by a thread
+            now = ""  # which no digest equals: look again at the next call
+        self._guard.watch_value(value, now)
+        return digest, inside
 
     def _digest_value(self, value: object) -> tuple[str, list[Any]]:
         """Hash a value, and return the units that it holds.
@@ -188,8 +211,10 @@ class Survey:
         )
 
     def _is_followed(self, thing: Any) -> bool:
-        return self._is_users(boundary.home(thing)) or boundary.holds_users_code(
-            thing, package=self._package
+        return (
+            self._is_users(boundary.home(thing))
+            or boundary.is_made_by_call(thing)
+            or boundary.holds_users_code(thing, package=self._package)
         )
 
     def _creation(
@@ -261,7 +286,7 @@ class Survey:
                 boundary.home(function),
                 function.__code__.co_qualname,
             ]
-            unit.edges = list(self._users_code_held(function))
+            unit.edges = list(self._held(function))
             return
         unit.content, unit.source = shallow(function.__code__, function.__globals__)
         unit.edges = list(self._defaults(function))
@@ -269,12 +294,8 @@ class Survey:
             unit.edges += self._reads(function)
 
     def _defaults(self, function: types.FunctionType) -> Iterator[Edge]:
-        for number, default in enumerate(function.__defaults__ or ()):
-            yield f"default {number}", self._default(default)
-        keywords = function.__kwdefaults__ or {}
-        for name, default in sorted(keywords.items()):
-            self._guard.watch_name(keywords, name, default)
-            yield f"default {name}", self._default(default)
+        for name, default in _defaults_of(function):
+            yield name, self._default(default)
         for name, thing in sorted(vars(function).items()):
             if not name.startswith("__"):
                 self._guard.watch_name(vars(function), name, thing)
@@ -352,14 +373,14 @@ class Survey:
             if name in space:
                 thing = space[name]
                 continue
-            submodule = _submodule(thing, name)
-            if submodule is MISSING and "__getattr__" in space:
-                submodule = _made_on_demand(thing, name)
+            made = MISSING
+            if "__getattr__" in space:
+                made = made_on_demand(thing, name)
                 self._guard.watch_name(space, name, space.get(name, MISSING))
                 if name not in space:  # or else it will be found there from now on
-                    self._guard.watch_name(space, "__getattr__", space["__getattr__"])
+                    self._guard.watch_made(thing, name, made)
                     makers.append(self._target(space["__getattr__"], made_by))
-            thing = submodule
+            thing = _submodule(thing, name) if made is MISSING else made
         target = self._target(thing, made_by)
         return ("on demand", *makers, target) if makers else target
 
@@ -375,39 +396,63 @@ class Survey:
         module = _imported(name)
         if module is None:
             return ("missing",)
-        if wanted.path and wanted.path[0] not in vars(module) and self._is_users(name):
-            _imported(f"{name}.{wanted.path[0]}")  # a submodule, as yet unknown
+        first = wanted.path[0] if wanted.path else "__name__"
+        if self._is_users(name) and made_on_demand(module, first) is MISSING:
+            _imported(f"{name}.{first}")  # a submodule, as yet unknown
         return self._walk(module, wanted.path, (name, ""))
 
-    def _users_code_held(self, function: types.FunctionType) -> Iterator[Edge]:
-        """Yield what a library's wrapper holds of the user's: functions and constants.
+    def _held(self, function: types.FunctionType) -> Iterator[Edge]:
+        """Yield what of the user's a library's function was made with.
 
         Its other contents (counters, locks, caches) are its own affair.
         """
+        state = _names_bound_again(function.__code__)
         for name, cell in sorted(_cells_of(function), key=itemgetter(0)):
             thing = content_of(cell)
-            if type(thing) in ATOMS or isinstance(thing, (types.FunctionType, type)):
-                found = [(name, self._target(thing))]
-            else:
-                found = list(self._users_code_in(name, thing))
-            if found:
+            edges = list(self._held_by(name, thing)) if name not in state else []
+            if edges:
                 self._guard.watch_cell(cell, thing)
-            yield from found
-        yield from self._users_code_in("default", function.__defaults__)
-        yield from self._users_code_in("default", function.__kwdefaults__)
+            yield from edges
+        is_made = "<locals>" in function.__qualname__
+        for name, default in _defaults_of(function):
+            if is_made or not boundary.is_constant(default):
+                yield from self._held_by(name, default)
         wrapped = getattr(function, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
             yield "__wrapped__", self._target(wrapped)
             if not boundary.is_standard(boundary.home(function)):
                 # Standard decorators do not act by them; one that validates does.
-                yield "annotations", ("text", *classes.annotated(wrapped))
+                yield from self._annotations(wrapped)
         registry = getattr(function, "registry", None)  # of functools.singledispatch
         if isinstance(registry, types.MappingProxyType):
             yield "registry", self._target(registry)
 
-    def _users_code_in(self, name: str, thing: object) -> Iterator[Edge]:
-        for place, code in boundary.users_code_in(thing, package=self._package):
-            yield name + place, self._target(code)
+    def _held_by(self, name: str, thing: object) -> Iterator[Edge]:
+        held = boundary.held_by(thing, package=self._package)
+        if not held.is_fixed:
+            self._guard.watch_held(thing, self._package, held.parts)
+        found = [(name + place, part) for place, part in held.parts]
+        for place, part in sorted(found, key=_by_place_and_code):
+            yield place, self._told(part)
+
+    def _told(self, part: Any) -> Target:
+        """Return what an object of the user's leads to: itself, or else its class."""
+        try:
+            return self._target(part)
+        except UnhashableArgument:
+            method = getattr(part, "__func__", None)
+            return ("created", *map(self._target, (type(part), method)))
+
+    def _annotations(self, function: types.FunctionType) -> Iterator[Edge]:
+        """Yield what a function's annotations stand for, in text that they are too."""
+        for name, annotation in function.__annotations__.items():
+            self._guard.watch_name(function.__annotations__, name, annotation)
+            yield f"annotation {name}", self._told(annotation)
+            if isinstance(annotation, str):
+                for path in _names_in(annotation):
+                    target = self._read_global(function, path)
+                    if target is not None:
+                        yield f"annotation {'.'.join(path)}", target
 
     # --- classes and modules ---
 
@@ -450,6 +495,30 @@ def _shallow_digest(thing: Any) -> str:
     return ""
 
 
+def _by_place_and_code(edge: tuple[str, Any]) -> tuple[str, str]:
+    return (edge[0], _shallow_digest(edge[1]))
+
+
+def _names_in(annotation: str) -> list[tuple[str, ...]]:
+    try:
+        return names_read(compile(annotation, "<annotation>", "eval")).paths
+    except (SyntaxError, ValueError):
+        return []
+
+
+def _names_bound_again(code: types.CodeType) -> set[str]:
+    """Return the names of its closure that a function binds again: its state."""
+    steps = dis.get_instructions(code)
+    return {str(step.argval) for step in steps if step.opname == "STORE_DEREF"}
+
+
+def _defaults_of(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    for number, default in enumerate(function.__defaults__ or ()):
+        yield f"default {number}", default
+    for name, default in sorted((function.__kwdefaults__ or {}).items()):
+        yield f"default {name}", default
+
+
 def _cells_of(
     function: types.FunctionType,
 ) -> Iterator[tuple[str, types.CellType]]:
@@ -462,14 +531,6 @@ def _imported(name: str) -> types.ModuleType | None:
         return importlib.import_module(name)
     except Exception:  # noqa: BLE001  (importing runs the user's code)
         return None
-
-
-def _made_on_demand(module: types.ModuleType, name: str) -> Any:
-    """Ask a module for a name that its own ``__getattr__`` provides."""
-    try:
-        return getattr(module, name, MISSING)
-    except Exception:  # noqa: BLE001  (it is the user's code)
-        return MISSING
 
 
 def _submodule(package: types.ModuleType, name: str) -> Any:

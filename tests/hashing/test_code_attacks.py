@@ -89,6 +89,11 @@ def quiet_fingerprint(function: Callable[..., Any]) -> str:
         return Code(function).fingerprint()
 
 
+@pytest.fixture
+def other_is_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "_is_users_file", lambda top, _: top == "attacked")
+
+
 # --- edits that must be seen ---
 
 RECORD = "from dataclasses import dataclass, field, fields\nimport enum\n"
@@ -917,6 +922,81 @@ BY_A_LIBRARY = {
         "import functools\ndef g(a, x): return x + 3\n"
         "h = other.late(functools.partial(g, 1))",
     ),
+    "a constant in a tuple": (
+        "def clip(bounds): return lambda x: x + bounds[1]",
+        "h = other.clip((0, int('7') and 3))",
+    ),
+    "an argument of a partial": (
+        "def compose(*parts): return lambda x: parts[0](x)",
+        "import functools\ndef g(x, k): return x + k\n"
+        "h = other.compose(functools.partial(g, k=int('7') and 3))",
+    ),
+    "a table by type": (
+        "def dispatch(table): return lambda x: table[type(x)](x)",
+        "def g(x): return x + 3\nh = other.dispatch({int: g})",
+    ),
+    "a frozen set": (
+        "def every(parts):\n    kept = frozenset(parts)\n"
+        "    return lambda x: [part(x) for part in kept]",
+        "def g(x): return x + 3\nh = other.every([g])",
+    ),
+    "an ordered dict": (
+        "import collections\ndef every(**parts):\n"
+        "    kept = collections.OrderedDict(parts)\n"
+        "    return lambda x: [part(x) for part in kept.values()]",
+        "def g(x): return x + 3\nh = other.every(g=g)",
+    ),
+    "a deque": (
+        "import collections\ndef every(*parts):\n"
+        "    kept = collections.deque(parts)\n"
+        "    return lambda x: [part(x) for part in kept]",
+        "def g(x): return x + 3\nh = other.every(g)",
+    ),
+    "an object of the library's": (
+        "class Box:\n    def __init__(self, part): self.part = part\n"
+        "def boxed(part):\n    box = Box(part)\n    return lambda x: box.part(x)",
+        "def g(x): return x + 3\nh = other.boxed(g)",
+    ),
+    "the state of an object whose method it is": (
+        "def compose(*parts): return lambda x: parts[0](x)",
+        "class C:\n    def __init__(self, k): self.k = k\n"
+        "    def run(self, x): return x + self.k\n"
+        "h = other.compose(C(int('7') and 3).run)",
+    ),
+    "a method": (
+        "def compose(*parts): return lambda x: parts[0](x)",
+        "class C:\n    def run(self, x): return x + 3\nh = other.compose(C().run)",
+    ),
+    "the state of an object that can be called": (
+        "def compose(*parts): return lambda x: parts[0](x)",
+        "class C:\n    def __init__(self, k): self.k = k\n"
+        "    def __call__(self, x): return x + self.k\n"
+        "h = other.compose(C(int('7') and 3))",
+    ),
+    "what an object does when it is called": (
+        "def compose(*parts): return lambda x: parts[0](x)",
+        "import threading\nclass C:\n"
+        "    def __init__(self): self.lock = threading.Lock()\n"
+        "    def __call__(self, x): return x + 3\nh = other.compose(C())",
+    ),
+    "a setting of the user's": (
+        "def scaled(by): return lambda x: x + by.k",
+        "import dataclasses\n@dataclasses.dataclass\nclass By:\n    k: int\n"
+        "h = other.scaled(By(int('7') and 3))",
+    ),
+    "a class in an annotation": (
+        "import functools\ndef checked(g):\n    @functools.wraps(g)\n    def run(x):\n"
+        "        return x + g.__annotations__['x']().size()\n    return run",
+        "class T:\n    def size(self, x=1): return x + 3\n"
+        "@other.checked\ndef h(x: T): return x",
+    ),
+    "a name in an annotation that is a text": (
+        "import functools, typing\ndef checked(g):\n    @functools.wraps(g)\n"
+        "    def run(x):\n        return typing.get_type_hints(g)['x'](x)\n"
+        "    return run",
+        "def plus3(x): return x + 3\ndef plus4(x): return x + 4\nT = plus3\n"
+        "@other.checked\ndef h(x: 'T'): return x",
+    ),
     "the annotations that a decorator reads": (
         "import functools\ndef checked(g):\n    @functools.wraps(g)\n    def run(x):\n"
         "        return x + g.__annotations__['x'].size\n    return run",
@@ -926,15 +1006,20 @@ BY_A_LIBRARY = {
 }
 
 
+@pytest.mark.usefixtures("other_is_a_library")
 @pytest.mark.parametrize(
     ("library", "use"), BY_A_LIBRARY.values(), ids=BY_A_LIBRARY.keys()
 )
-def test_what_a_library_was_given_is_seen(
-    library: str, use: str, load: Load, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(boundary, "_is_users_file", lambda top, _: top != "other")
+def test_what_a_library_was_given_is_seen(library: str, use: str, load: Load) -> None:
     text = f"import other\n{use}\ndef f(): return h(1)"
-    edited = text.replace("x + 3", "x + 4").replace("x: T3", "x: T4")
+    edited = text
+    for old, new in (
+        ("x + 3", "x + 4"),
+        ("and 3", "and 4"),
+        ("T = plus3", "T = plus4"),
+    ):
+        edited = edited.replace(old, new)
+    edited = edited.replace("x: T3", "x: T4")
     before = outcome(load(text, other=library))
 
     after = outcome(load(edited, other=library))
@@ -955,6 +1040,118 @@ def test_a_part_that_a_package_keeps_once_it_is_loaded_changes_nothing(
 
     assert program.f() == 3
     assert Code(program.f).fingerprint() == before
+
+
+CHAIN = """
+def chain(*first):
+    parts = list(first)
+    def run(x, more=[]):
+        for part in (*parts, *more): x = part(x)
+        return x
+    run.add = parts.append
+    return run
+"""
+
+CHAINED = """
+import other
+def a(x): return x + 1
+def b(x): return x * 2
+g = other.chain({first})
+def f(): return g(3)
+"""
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+@pytest.mark.parametrize("first", ["a", "", "len, a"])
+def test_what_is_put_later_into_what_a_library_keeps_is_seen(
+    first: str, load: Load
+) -> None:
+    program = load(CHAINED.format(first=first), other=CHAIN)
+    code = Code(program.f)
+    before = code.fingerprint()
+    assert code.fingerprint() == before
+
+    program.g.add(program.b)
+
+    assert code.fingerprint() != before
+    before = code.fingerprint()
+    program.g.__defaults__[0].append(program.a)
+    assert code.fingerprint() != before
+
+
+COUNTING = """
+import functools
+def counted(g):
+    calls, names, cache = 0, [], {}
+    @functools.wraps(g)
+    def run(x):
+        nonlocal calls
+        calls += 1
+        names.append("x")
+        cache[x] = g(x)
+        return cache[x]
+    return run
+"""
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+def test_what_a_library_counts_and_keeps_changes_nothing(load: Load) -> None:
+    text = "import other\n@other.counted\ndef g(x): return x\ndef f(): return g(3)"
+    program = load(text, other=COUNTING)
+    code = Code(program.f)
+    before = code.fingerprint()
+
+    assert program.f() == 3
+
+    assert code.fingerprint() == Code(program.f).fingerprint() == before
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+def test_an_annotation_has_no_address_in_it(load: Load) -> None:
+    text = """
+    import other, typing
+    class V:
+        def __init__(self, check): self.check = check
+    def even(x): return x % 2
+    @other.counted
+    def g(x: typing.Annotated[int, V(even)]) -> list[int | None] | typing.Any: return x
+    def f(): return g(3)
+    """
+
+    assert outcome(load(text, other=COUNTING)) == outcome(load(text, other=COUNTING))
+
+
+FROM_LAZY = "def f():\n    from pack import run\n    return run()"
+
+
+@pytest.mark.parametrize("text", ["import pack\ndef f(): return pack.run()", FROM_LAZY])
+def test_what_a_package_makes_anew_at_each_look_is_seen(text: str, load: Load) -> None:
+    program = load(text, package=LAZY, submodule=RUN)
+    code = Code(program.f)
+    before = code.fingerprint()
+    assert code.fingerprint() == before
+
+    sys.modules["pack.part"].run = lambda: 4  # type: ignore[attr-defined]
+
+    assert program.f() == 4
+    assert code.fingerprint() != before
+
+
+def test_a_fingerprint_leaves_a_lazy_package_as_it_is(load: Load) -> None:
+    # `part` is a function that hides the submodule of the same name.
+    package = """
+    def __getattr__(name):
+        if name == "part":
+            return lambda: 3
+        raise AttributeError(name)
+    """
+    program = load(
+        "def f():\n    from pack import part\n    return part()", package=package
+    )
+
+    Code(program.f).fingerprint()
+
+    assert program.f() == 3
 
 
 def test_a_package_that_cannot_load_its_part_has_a_fingerprint(load: Load) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import enum
 import functools
+import gc
 import random
 import types
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from cachekit.hashing import digest
+from cachekit.hashing import digest, reducers, register_hasher, stamps
 from cachekit.hashing.code import Code
 from cachekit.hashing.stamps import has_stamp, stamp_of
+from cachekit.hashing.survey import Survey
 
 
 class Colour(enum.Enum):
@@ -203,3 +207,80 @@ def test_values_read_twice_are_watched_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("cachekit.hashing.hasher.digest_with", None)
 
     assert code.fingerprint()  # no digest is taken any more
+
+
+def test_a_class_with_the_identity_of_one_that_is_gone_is_seen() -> None:
+    def make(number: int) -> type:
+        return dataclasses.make_dataclass(f"Made{number}", ["x"])
+
+    kinds = [make(0)]
+    code = code_that_reads(kinds)
+    before = code.fingerprint()
+    code.fingerprint()
+    kept = weakref.ref(kinds[0])
+
+    kinds[0] = make(1)
+    gc.collect()
+
+    assert kept() is not None  # or else the next one may come to lie in its place
+    assert code.fingerprint() != before
+
+
+def test_a_change_while_a_stamp_is_taken_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = {"x": 1}
+    code = code_that_reads(value)
+    before = code.fingerprint()
+    take = stamps.stamp_and_held
+
+    def take_while_it_changes(values: Any) -> Any:
+        value["x"] = 2
+        try:
+            return take(values)
+        finally:
+            value["x"] = 1
+
+    monkeypatch.setattr(stamps, "stamp_and_held", take_while_it_changes)
+    assert code.fingerprint() == before
+    monkeypatch.undo()
+    value["x"] = 2
+
+    assert code.fingerprint() != before
+
+
+def test_a_change_while_a_value_is_first_hashed_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = {"x": 1, "f": first}
+    code = code_that_reads(value)
+    hash_for_the_guard = Survey._digest_now
+
+    def hash_what_has_changed(survey: Survey, part: object) -> str:
+        value["x"] = 2
+        return hash_for_the_guard(survey, part)
+
+    monkeypatch.setattr(Survey, "_digest_now", hash_what_has_changed)
+    before = code.fingerprint()
+    monkeypatch.undo()
+
+    assert code.fingerprint() != before
+    assert code.fingerprint() == code_that_reads({"x": 2, "f": first}).fingerprint()
+
+
+def test_a_hasher_for_sets_that_looks_elsewhere_is_asked_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for table in (reducers._EXACT, reducers._INHERITED):
+        monkeypatch.setitem(table, set, table.get(set))
+    monkeypatch.setattr(reducers, "_registered", [])
+    monkeypatch.setattr(reducers, "_resolved", {})
+    outside = [0]
+    register_hasher(set, lambda items: (sorted(items), outside[0]))
+    code = code_that_reads([{1, 2}])
+    before = code.fingerprint()
+    code.fingerprint()
+
+    outside[0] = 1
+
+    assert code.fingerprint() != before

@@ -812,13 +812,12 @@ class Busy:
         self.times = times
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (list, (), None, self.items())
-
-    def items(self) -> Iterator[int]:
-        yield 1
+        items = {1: None}
+        found = iter(items)
         self.times -= 1
         if self.times >= 0:
-            raise RuntimeError("dictionary changed size during iteration")
+            items[2] = None
+        return (list, (), None, found)
 
 
 def test_a_value_that_changes_meanwhile_is_hashed_again() -> None:
@@ -1286,3 +1285,100 @@ def test_large_values_have_one_digest_in_another_process() -> None:
 def test_random_generators_copied_share_a_digest() -> None:
     for generator in (random.Random(1), np.random.default_rng(1)):
         assert digest(generator) == digest(copy.deepcopy(generator))
+
+
+def test_a_users_error_is_raised_once_and_as_it_is() -> None:
+    calls = []
+
+    class Told:
+        def __init__(self, error: Exception | None) -> None:
+            self.error = error
+
+        def __cachekit_hash__(self) -> object:
+            calls.append(self)
+            if self.error is not None:
+                raise self.error
+            return {[]: 1}
+
+    for error in (KeyError("mine"), RuntimeError("changed size")):
+        calls.clear()
+        with pytest.raises(type(error)) as caught:
+            digest([Told(error)])
+        assert caught.value is error
+        assert len(calls) == 1
+    with pytest.raises(TypeError, match="unhashable type: 'list'"):
+        digest([Told(None)])
+
+
+def test_a_told_ordered_dict_with_a_lock_is_refused_with_a_path() -> None:
+    class Told(collections.OrderedDict[str, int]):
+        def __cachekit_hash__(self) -> object:
+            return [1, 2, [3, threading.Lock()]]
+
+    assert path_of_refusal([Told(a=1)]).startswith("[0]")
+
+
+class Point:
+    def __init__(self, x: object) -> None:
+        self.x = x
+
+
+def with_itself(*others: object) -> list[object]:
+    value: list[object] = [*others]
+    value.append(value)
+    return value
+
+
+CYCLES_WITH = {
+    "a set of objects": lambda: {Point(1), Point(2)},
+    "objects under keys of two types": lambda: {1: Point(1), "a": Point(2)},
+    "small dicts under keys of two types": lambda: {1: {"k": 1}, "a": {"k": 2}},
+    "objects as keys": lambda: {Point(1): 1, Point(2): 1},
+    "tuples of tuples as keys": lambda: {(1, (2,)): 3, "a": 4},
+}
+
+
+@pytest.mark.parametrize("make", CYCLES_WITH.values(), ids=CYCLES_WITH.keys())
+def test_what_lies_in_a_value_that_contains_itself_is_hashed(
+    make: Callable[[], Any],
+) -> None:
+    assert share_a_digest([with_itself(make()), with_itself(make())])
+    assert are_told_apart([with_itself(make()), with_itself({1: 2})])
+
+
+def test_a_ring_has_one_digest_wherever_it_is_entered() -> None:
+    bits = random.Random(1).choices([0, 1], k=200)
+
+    def ring(bits: list[int]) -> list[Any]:
+        nodes: list[Any] = [[bit, None] for bit in bits]
+        for place, node in enumerate(nodes):
+            node[1] = nodes[(place + 1) % len(nodes)]
+        return nodes
+
+    for nodes in (ring(bits), ring(bits[:100] * 2), ring([0] * 200)):
+        a, b = nodes[0], nodes[50]
+        assert share_a_digest([{"a": a, "b": b}, {"b": b, "a": a}])
+    assert are_told_apart([ring(bits)[0], ring([*bits[:150], *bits[151:], 0])[0]])
+
+
+@attrs.define(slots=False, unsafe_hash=True, cache_hash=True)
+class WithHash:
+    x: int
+
+
+def test_the_attribute_in_which_attrs_keeps_a_hash_may_be_missing() -> None:
+    bare, hashed = WithHash.__new__(WithHash), WithHash(1)
+    bare.x = 1
+    assert hash(hashed)
+
+    assert share_a_digest([[WithHash(1)], [hashed], [bare]])
+
+
+def test_a_name_that_a_library_binds_again_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = digest(scipy.stats.norm)
+    another = type(scipy.stats.norm)(name="norm")
+    monkeypatch.setattr(sys.modules[type(another).__module__], "norm", another)
+
+    assert digest(another) == before
