@@ -4,8 +4,10 @@
 
     CacheKitError                 catch this for anything that cachekit raises
     ├── UnhashableArgument        a value has no stable digest (also a PicklingError)
-    ├── ContainerError            bytes that are not a whole, undamaged container
-    │   └── UnsupportedContainer  a whole one that this version cannot read
+    ├── ContainerError            a file from which no value can be read
+    │   ├── CorruptedFile         it is truncated, altered, or of another format
+    │   ├── UnsupportedContainer  a whole one that this version cannot read
+    │   └── UntrustedContent      it asks for something that safe loading refuses
     ├── StoreError                a store cannot be used: foreign, newer, unreachable
     ├── EntryNotFound             a name given by a person matches no entry, or several
     ├── MissingExtra              an optional dependency is absent (also an ImportError)
@@ -74,6 +76,10 @@ def _unhashable(reason: str, path: str) -> UnhashableArgument:
 
 
 class ContainerError(CacheKitError, ValueError):
+    """A file from which no value can be read."""
+
+
+class CorruptedFile(ContainerError):
     """Bytes that should hold a value are damaged, truncated or of another format."""
 
 
@@ -82,6 +88,10 @@ class UnsupportedContainer(ContainerError):
 
     It is not damaged, so a cached call leaves it where it is.
     """
+
+
+class UntrustedContent(ContainerError):
+    """A file asks for a class or function that safe loading does not allow."""
 
 
 class StoreError(CacheKitError):

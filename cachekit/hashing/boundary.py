@@ -156,8 +156,8 @@ class Held(NamedTuple):
     Attributes
     ----------
     parts : list of (str, object)
-        The user's functions, classes and callable objects, and constants, each with
-        its place: a path, as in ``.handlers['start']``.
+        Functions, classes, callable objects, and constants, each with its place: a
+        path, as in ``.handlers['start']``.
     is_fixed : bool
         Whether nothing was met in which another part could be put later.
     """
@@ -169,7 +169,7 @@ class Held(NamedTuple):
 def holds_users_code(thing: Any, *, package: str = "") -> bool:
     """Tell whether a library's function was made with functions of the user's."""
     parts = held_by(thing, package=package).parts
-    return not all(is_constant(part) for _, part in parts)
+    return any(_is_users_part(part, True, package) for _, part in parts)
 
 
 def is_made_by_call(thing: Any) -> bool:
@@ -179,10 +179,15 @@ def is_made_by_call(thing: Any) -> bool:
     """
     if not isinstance(thing, types.FunctionType) or thing.__closure__ is None:
         return False
-    found: Any = sys.modules.get(thing.__module__)
-    for part in thing.__qualname__.split("."):
+    return not is_kept(thing)
+
+
+def is_kept(thing: Any) -> bool:
+    """Tell whether a function or class is found in its module under its name."""
+    found: Any = sys.modules.get(str(thing.__module__))
+    for part in str(getattr(thing, "__qualname__", "")).split("."):
         found = getattr(found, part, None)
-    return found is not thing
+    return found is thing
 
 
 def held_by(thing: Any, *, package: str = "") -> Held:
@@ -190,9 +195,9 @@ def held_by(thing: Any, *, package: str = "") -> Held:
 
     Functions are looked into (what they wrap, their closures and defaults), partials,
     methods, collections, and the attributes of a library's objects. What a decorator
-    was told counts: constants in a closure or a partial, and any object of the user's
-    there. In lists, dicts and objects, which may be caches and counters, only code
-    does.
+    was told counts: constants and a library's functions in a closure or a partial, and
+    any object of the user's there. In lists, dicts and objects, which may be caches
+    and counters, only the user's code does.
     """
     parts: list[tuple[str, Any]] = []
     is_fixed = True
@@ -207,9 +212,10 @@ def held_by(thing: Any, *, package: str = "") -> Held:
         if id(part) in seen:
             continue
         seen[id(part)] = part  # held, so that no other has its id
-        if _is_users_part(part, is_told, package):
+        is_users_part = _is_users_part(part, is_told, package)
+        if is_users_part or (is_told and _is_tool(part)):
             parts.append((place, part))
-        elif not isinstance(part, type):
+        if not is_users_part and not isinstance(part, type):
             is_fixed = is_fixed and isinstance(part, _FIXED)
             steps = _steps_into(part, is_told)
             waiting.extend(
@@ -247,6 +253,13 @@ def _is_users_part(part: Any, is_told: bool, package: str) -> bool:
     return (is_told or callable(part)) and is_users(
         type(part).__module__, package=package
     )
+
+
+def _is_tool(part: Any) -> bool:
+    """Tell whether a library keeps this to be told of, as `int` and `numpy.mean`."""
+    if isinstance(part, (types.FunctionType, type, types.BuiltinFunctionType)):
+        return is_kept(part) and not is_users(str(part.__module__))
+    return callable(part) and name_in_library(part) is not None
 
 
 def _steps_into(thing: Any, is_told: bool) -> Iterator[_Step]:

@@ -156,6 +156,9 @@ class Survey:
         held = boundary.held_by(thing, package=self._package)
         if not held.is_fixed:  # a list, which may come to hold a function of the user's
             self._guard.watch_held(thing, self._package, held.parts)
+        if isinstance(thing, types.FunctionType) and not boundary.is_kept(thing):
+            # attrs gives functions of its own the names of the user's classes.
+            return ("named", boundary.home(thing), thing.__code__.co_qualname)
         return ("named", boundary.module_name(thing), thing.__qualname__)
 
     def _digest_watched(self, value: object) -> tuple[str, list[Any]]:

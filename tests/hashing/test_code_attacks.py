@@ -926,6 +926,10 @@ BY_A_LIBRARY = {
         "def clip(bounds): return lambda x: x + bounds[1]",
         "h = other.clip((0, int('7') and 3))",
     ),
+    "a function of a library's": (
+        "def optional(kind): return lambda x: kind(x)",
+        "h = other.optional((float, str)[int('3') and 0])",
+    ),
     "an argument of a partial": (
         "def compose(*parts): return lambda x: parts[0](x)",
         "import functools\ndef g(x, k): return x + k\n"
@@ -1016,6 +1020,7 @@ def test_what_a_library_was_given_is_seen(library: str, use: str, load: Load) ->
     for old, new in (
         ("x + 3", "x + 4"),
         ("and 3", "and 4"),
+        ("and 0", "and 1"),
         ("T = plus3", "T = plus4"),
     ):
         edited = edited.replace(old, new)
