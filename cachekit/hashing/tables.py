@@ -8,13 +8,18 @@ when the first object of a library is met, so none is imported before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import wraps
 from itertools import chain, compress
 from typing import Any
 
+from cachekit.errors import UnhashableArgument
 from cachekit.hashing.arrays import blocks
-from cachekit.hashing.forms import Buffer, Form
+from cachekit.hashing.forms import Buffer, Form, describe
 
 Reducers = dict[type, Callable[[Any], Form]]
+
+# So many bytes of text fit Arrow's 32-bit offsets, which joined chunks share.
+_MOST_NARROW_TEXT = 2**31 - 1
 
 
 # --- pandas ---
@@ -79,7 +84,9 @@ def _reduce_index(index: Any) -> Form:
         return Form(
             b"pandas.index:", (*header, [_column(level.array) for level in levels])
         )
-    return Form(b"pandas.index:", (*header, _column(index.array), _frequency(index)))
+    # Of intervals between the numbers of a RangeIndex pandas can make no `array`.
+    array = index if hasattr(index, "closed") else index.array
+    return Form(b"pandas.index:", (*header, _column(array), _frequency(index)))
 
 
 def _reduce_pandas_array(array: Any) -> Form:
@@ -101,8 +108,10 @@ def _column(array: Any) -> tuple[object, ...]:
         return ("NumpyExtensionArray", array)
     if kind == "NumpyExtensionArray":
         return (kind, array.to_numpy())
-    if kind == "IntervalArray":
-        return (kind, str(dtype), array.left, array.right)
+    if hasattr(array, "closed"):  # intervals, as an array or as an index
+        # The arrays, for equal bounds may lie in a RangeIndex or in another.
+        bounds = (_column(array.left.array), _column(array.right.array))
+        return (kind, str(dtype), *bounds)
     if kind == "Categorical":
         return (kind, array.codes, array.categories, array.ordered)
     if hasattr(array, "_pa_array"):
@@ -142,32 +151,45 @@ def _reduce_polars_dtype(dtype: Any) -> Form:
 
 
 def _polars_column(series: Any) -> tuple[object, ...]:
-    header = (series.name, repr(series.dtype))
-    if series.dtype.is_temporal() or (
-        series.dtype.is_nested() and not _has_categories(series.dtype)
-    ):
-        series = series.to_physical()  # Python's own times end at microseconds
+    header = (series.name, repr(series.dtype), len(series))
     nulls = series.is_null().to_numpy() if series.null_count() else None
-    series = series.drop_nulls()
-    name, kind = header[1].partition("(")[0], series.dtype
-    if name == "Boolean" or (
-        kind.is_numeric() and "128" not in header[1] and not kind.is_decimal()
-    ):
-        return (*header, nulls, series.to_numpy())
-    if name == "String":
-        text = series.str.join("")[0] if len(series) else ""
-        return (*header, nulls, series.str.len_bytes().to_numpy(), text)
-    if name == "List":
+    return (*header, nulls, *_polars_filled(series.drop_nulls()))
+
+
+def _polars_filled(series: Any) -> tuple[object, ...]:
+    """Return the values of a series that has no nulls, one level of nesting down."""
+    import polars as pl
+
+    if hasattr(series, "ext") and isinstance(series.dtype, pl.BaseExtension):
+        series = series.ext.storage()
+    kind = series.dtype
+    if isinstance(kind, pl.Struct):
+        return (*map(_polars_column, series.struct.unnest().get_columns()),)
+    if isinstance(kind, pl.List):
         lengths = series.list.len()
         items = series.filter(lengths > 0).explode()
-        return (*header, nulls, lengths.to_numpy(), _polars_column(items))
-    if name == "Array" and len(series):
-        return (*header, nulls, _polars_column(series.explode()))
-    return (*header, nulls, series.to_list())
+        return (lengths.to_numpy(), _polars_column(items))
+    if isinstance(kind, pl.Array):
+        return (_polars_column(series.explode()),) if len(series) else ()
+    return _polars_flat(series)
 
 
-def _has_categories(dtype: Any) -> bool:
-    return any(name in repr(dtype) for name in ("Categorical", "Enum"))
+def _polars_flat(series: Any) -> tuple[object, ...]:
+    """Return the values of a series that has neither nulls nor nesting."""
+    import polars as pl
+
+    if isinstance(series.dtype, (pl.Categorical, pl.Enum)):
+        series = series.cast(pl.String)  # codes depend on what else was met
+    elif series.dtype.is_temporal():
+        series = series.to_physical()  # Python's own times end at microseconds
+    kind = series.dtype
+    if isinstance(kind, pl.String):
+        text = series.str.join("")[0] if len(series) else ""
+        return (series.str.len_bytes().to_numpy(), text)
+    is_wide = kind.is_decimal() or str(kind).endswith("128")
+    if kind == pl.Boolean or (kind.is_numeric() and not is_wide):
+        return (series.to_numpy(),)
+    return (series.to_list(),)
 
 
 # --- pyarrow ---
@@ -195,45 +217,138 @@ def _reduce_arrow_type(kind: Any) -> Form:
     import pyarrow as pa
 
     if isinstance(kind, pa.BaseExtensionType):
-        parameters = kind.__arrow_ext_serialize__()
-        made_of = (kind.extension_name, kind.storage_type, parameters)
+        # Arrow's own, such as `pa.uuid()`, lack this, and name their parameters.
+        serialize = getattr(kind, "__arrow_ext_serialize__", kind.__str__)
+        made_of = (kind.extension_name, kind.storage_type, serialize())
         return Form(b"arrow.extension:", made_of)
+    if pa.types.is_dictionary(kind):
+        return Form(b"arrow.type:", (str(kind), kind.value_type))
     fields = [kind.field(place) for place in range(kind.num_fields)]
     return Form(b"arrow.type:", (str(kind), fields))
 
 
-def _arrow_values(array: Any) -> object:
-    """Return the values without offsets, chunks and what lies under a null."""
+def _arrow_values(array: Any) -> tuple[object, ...]:
+    """Return the values without offsets, chunks and what lies under a null.
+
+    Their number comes first, which structs without fields tell nowhere else.
+    """
+    import numpy as np
     import pyarrow as pa
 
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):  # older versions: one chunk, or none
-            if array.num_chunks == 0:
-                return []
-            array = pa.concat_arrays(array.chunks)
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
+    size = len(array)
+    if size == 0:
+        return (size,)
+    array = _unwrapped(_in_one_piece(array))
     kind = array.type
-    if pa.types.is_dictionary(kind):
-        return _arrow_values(array.dictionary_decode())
     if pa.types.is_union(kind):
-        fields = [array.field(place) for place in range(kind.num_fields)]
-        return (array.type_codes.to_numpy(), [*map(_arrow_values, fields)])
-    nulls = None
+        return (size, *_arrow_union(array))
+    nulls = shown = None
     if array.null_count:
         nulls = array.is_null().to_numpy(zero_copy_only=False)
+        shown = np.flatnonzero(~nulls)
     if pa.types.is_struct(kind):
-        return (nulls, [*map(_arrow_values, array.flatten())])
-    if nulls is not None:
-        array = array.drop_null()
-    return (nulls, *_arrow_filled(array, kind))
+        # Field by field: `flatten` kills the process if a union lies under a null.
+        fields = [array.field(place) for place in range(kind.num_fields)]
+        if shown is not None:
+            fields = [_taken(field, shown) for field in fields]
+        return (size, nulls, [*map(_arrow_values, fields)])
+    if pa.types.is_nested(kind):
+        lists = array if shown is None else _taken(array, shown)
+        return (size, nulls, *_arrow_lists(lists))
+    return (size, nulls, *_arrow_flat(array.drop_null() if array.null_count else array))
 
 
-def _arrow_filled(array: Any, kind: Any) -> tuple[object, ...]:
-    """Return the values of an array that has no nulls."""
+def _in_one_piece(array: Any) -> Any:
     import pyarrow as pa
 
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks == 1:
+        return array.chunk(0)
+    if array.nbytes > _MOST_NARROW_TEXT and array.type in (pa.string(), pa.binary()):
+        wide = pa.large_string() if array.type == pa.string() else pa.large_binary()
+        array = array.cast(wide)
+    return array.combine_chunks()
+
+
+def _unwrapped(array: Any) -> Any:
+    """Return the values of an array that stores them otherwise: by codes, by runs."""
+    import numpy as np
+    import pyarrow as pa
+
+    kind = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return _unwrapped(array.storage)
+    if pa.types.is_dictionary(kind):
+        return _taken(_unwrapped(array.dictionary), array.indices)
+    if pa.types.is_run_end_encoded(kind):
+        # Not by `run_end_decode`, which knows neither views nor dictionaries.
+        places = np.arange(array.offset, array.offset + len(array))
+        runs = np.searchsorted(array.run_ends.to_numpy(), places, side="right")
+        return _taken(_unwrapped(array.values), runs)
+    if pa.types.is_string_view(kind):
+        return array.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return array.cast(pa.large_binary())
+    if pa.types.is_map(kind):
+        # As lists of pairs. `view` would do, but breaks runs inside.
+        parts = (array.buffers()[:2], -1, array.offset, [array.values])
+        return pa.Array.from_buffers(pa.list_(kind.field(0)), len(array), *parts)
+    return array
+
+
+def _taken(array: Any, places: Any) -> Any:
+    """Return the elements at some places."""
+    import numpy as np
+    import pyarrow as pa
+
+    array = _unwrapped(array)
+    try:
+        return array.take(pa.array(places))
+    except pa.ArrowNotImplementedError:
+        if pa.array(places).null_count:
+            raise
+    # Views and runs deep inside can be put together, but not picked from.
+    cuts = np.flatnonzero(np.diff(places) != 1) + 1
+    runs = [run for run in np.split(np.asarray(places), cuts) if len(run)]
+    return pa.concat_arrays([array[:0], *(array[run[0] : run[-1] + 1] for run in runs)])
+
+
+def _arrow_union(array: Any) -> tuple[object, ...]:
+    """Return which field each value is of, and of each field the values in use."""
+    import numpy as np
+    import pyarrow as pa
+
+    # Read from memory: `type_codes` and `offsets` forget where a slice begins.
+    _, codes, places, *_ = array.buffers()
+    within = slice(array.offset, array.offset + len(array))
+    codes = np.frombuffer(codes, dtype="i1")[within]
+    if array.type.mode == "dense":
+        places = np.frombuffer(places, dtype="i4")[within]
+    else:
+        places = np.arange(len(array))
+    fields = [
+        _taken(array.field(place), pa.array(places[codes == code]))
+        for place, code in enumerate(array.type.type_codes)
+    ]
+    return (codes, [*map(_arrow_values, fields)])
+
+
+def _arrow_lists(array: Any) -> tuple[object, ...]:
+    """Return how long each list is, and the items of all, one after the other."""
+    import pyarrow as pa
+
+    items = _arrow_values(array.flatten())
+    if pa.types.is_fixed_size_list(array.type):
+        return (items,)
+    return (array.value_lengths().to_numpy(zero_copy_only=False), items)
+
+
+def _arrow_flat(array: Any) -> tuple[object, ...]:
+    """Return the values of an array that has neither nulls nor nesting."""
+    import pyarrow as pa
+
+    kind = array.type
     if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         # As Python's own objects they would end at microseconds.
         array = array.view(pa.int64() if kind.bit_width == 64 else pa.int32())
@@ -245,11 +360,6 @@ def _arrow_filled(array: Any, kind: Any) -> tuple[object, ...]:
     if kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()):
         wide = kind in (pa.large_string(), pa.large_binary())
         return _arrow_text(array, wide=wide)
-    if pa.types.is_fixed_size_list(kind):
-        return (_arrow_values(array.flatten()),)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lengths = array.value_lengths().to_numpy(zero_copy_only=False)
-        return (lengths, _arrow_values(array.flatten()))
     return (array.to_pylist(),)
 
 
@@ -269,35 +379,57 @@ def _arrow_text(array: Any, *, wide: bool) -> tuple[object, object]:
 # --- what each library's objects are reduced by ---
 
 
+def _refusing(reducers: Reducers, *errors: type[Exception]) -> Reducers:
+    """Have a value that its own library cannot take apart refused in our words."""
+    expected: tuple[type[Exception], ...] = (NotImplementedError, ValueError, *errors)
+    return {kind: _or_refuse(reduce, expected) for kind, reduce in reducers.items()}
+
+
+def _or_refuse(
+    reduce: Callable[[Any], Form], expected: tuple[type[Exception], ...]
+) -> Callable[[Any], Form]:
+    @wraps(reduce)
+    def reduce_or_refuse(value: Any) -> Form:
+        try:
+            return reduce(value)
+        except expected as error:
+            reason = f"{describe(value)} ({error})"
+            raise UnhashableArgument(reason, culprit=value) from error
+
+    return reduce_or_refuse
+
+
 def pandas_reducers() -> Reducers:
     """Return the reducers for pandas."""
     import pandas as pd
 
-    return {
+    reducers: Reducers = {
         pd.DataFrame: _reduce_frame,
         pd.Series: _reduce_series,
         pd.Index: _reduce_index,
         pd.api.extensions.ExtensionArray: _reduce_pandas_array,
         pd.api.extensions.ExtensionDtype: _reduce_pandas_dtype,
     }
+    return _refusing(reducers)
 
 
 def polars_reducers() -> Reducers:
     """Return the reducers for polars."""
     import polars as pl
 
-    return {
+    reducers: Reducers = {
         pl.DataFrame: _reduce_polars_frame,
         pl.Series: _reduce_polars_series,
         pl.DataType: _reduce_polars_dtype,
     }
+    return _refusing(reducers, pl.exceptions.PolarsError)
 
 
 def pyarrow_reducers() -> Reducers:
     """Return the reducers for pyarrow."""
     import pyarrow as pa
 
-    return {
+    reducers: Reducers = {
         pa.Array: _reduce_arrow_array,
         pa.ChunkedArray: _reduce_arrow_array,
         pa.Table: _reduce_arrow_table,
@@ -306,3 +438,4 @@ def pyarrow_reducers() -> Reducers:
         pa.Field: _reduce_arrow_field,
         pa.DataType: _reduce_arrow_type,
     }
+    return _refusing(reducers, pa.ArrowTypeError, pa.ArrowIndexError)
