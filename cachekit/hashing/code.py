@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from cachekit.hashing import boundary, hasher
+from cachekit.hashing.held import holds_users_code
 from cachekit.hashing.survey import Survey
 
 Track = Literal["deep", "self", "off"]
@@ -148,7 +149,7 @@ def function_name(function: Any) -> str:
 
 def is_followed(thing: Any) -> bool:
     """Tell whether a function or class counts by its code: is or holds the user's."""
-    return boundary.is_users(boundary.home(thing)) or boundary.holds_users_code(thing)
+    return boundary.is_users(boundary.home(thing)) or holds_users_code(thing)
 
 
 # Functions and classes that were met in arguments. Bounded, since a lambda in an

@@ -16,8 +16,9 @@ from operator import is_
 from pathlib import Path
 from typing import Any
 
-from cachekit.hashing import boundary, stamps
+from cachekit.hashing import stamps
 from cachekit.hashing.forms import ATOMS
+from cachekit.hashing.held import held_by
 
 MISSING = object()
 
@@ -112,7 +113,7 @@ class Guard:
                 made_on_demand(module, name) is it for module, name, it in self._made
             )
             and all(
-                _is_same(boundary.held_by(thing, package=package).parts, parts)
+                _is_same(held_by(thing, package=package).parts, parts)
                 for thing, package, parts in self._held
             )
             and self._has_same_values(digest)

@@ -21,6 +21,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import typing
 import warnings
 from collections.abc import Iterator
 from operator import itemgetter
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from cachekit.errors import CacheWarning, UnhashableArgument
-from cachekit.hashing import boundary, classes, hasher, reducers
+from cachekit.hashing import boundary, classes, hasher, held, reducers
 from cachekit.hashing.forms import Form
 from cachekit.hashing.guard import (
     MISSING,
@@ -153,11 +154,8 @@ class Survey:
         if self._is_followed(thing):
             return ("unit", self._number(thing))
         self._library(boundary.home(thing))
-        held = boundary.held_by(thing, package=self._package)
-        if not held.is_fixed:  # a list, which may come to hold a function of the user's
-            self._guard.watch_held(thing, self._package, held.parts)
-        if isinstance(thing, types.FunctionType) and not boundary.is_kept(thing):
-            # attrs gives functions of its own the names of the user's classes.
+        if isinstance(thing, types.FunctionType) and thing.__closure__ is None:
+            # Not by its other name: attrs gives some of its own those of classes.
             return ("named", boundary.home(thing), thing.__code__.co_qualname)
         return ("named", boundary.module_name(thing), thing.__qualname__)
 
@@ -216,8 +214,8 @@ class Survey:
     def _is_followed(self, thing: Any) -> bool:
         return (
             self._is_users(boundary.home(thing))
-            or boundary.is_made_by_call(thing)
-            or boundary.holds_users_code(thing, package=self._package)
+            or held.is_made_by_call(thing)
+            or held.holds_users_code(thing, package=self._package)
         )
 
     def _creation(
@@ -412,13 +410,13 @@ class Survey:
         state = _names_bound_again(function.__code__)
         for name, cell in sorted(_cells_of(function), key=itemgetter(0)):
             thing = content_of(cell)
-            edges = list(self._held_by(name, thing)) if name not in state else []
+            edges = list(self._held_by(name, thing, is_state=name in state))
             if edges:
                 self._guard.watch_cell(cell, thing)
             yield from edges
         is_made = "<locals>" in function.__qualname__
         for name, default in _defaults_of(function):
-            if is_made or not boundary.is_constant(default):
+            if is_made or not held.is_constant(default):
                 yield from self._held_by(name, default)
         wrapped = getattr(function, "__wrapped__", None)
         if isinstance(wrapped, types.FunctionType):
@@ -430,13 +428,31 @@ class Survey:
         if isinstance(registry, types.MappingProxyType):
             yield "registry", self._target(registry)
 
-    def _held_by(self, name: str, thing: object) -> Iterator[Edge]:
-        held = boundary.held_by(thing, package=self._package)
-        if not held.is_fixed:
-            self._guard.watch_held(thing, self._package, held.parts)
-        found = [(name + place, part) for place, part in held.parts]
-        for place, part in sorted(found, key=_by_place_and_code):
+    def _held_by(
+        self, name: str, thing: object, *, is_state: bool = False
+    ) -> Iterator[Edge]:
+        """Yield what counts of something that a library's function holds.
+
+        Of a name that the function binds again, only the user's.
+        """
+        parts, is_fixed = held.held_by(thing, package=self._package)
+        if not is_fixed:
+            self._guard.watch_held(thing, self._package, parts)
+        found = []
+        for place, part in parts:
+            if not is_state or held.is_users_part(part, False, self._package):
+                found.append((name + place, self._order_of(part), part))
+        for place, _, part in sorted(found, key=itemgetter(0, 1)):
             yield place, self._told(part)
+
+    def _order_of(self, part: Any) -> str:
+        """Return what tells apart those that have one place, as in a set."""
+        if self._is_unit(part):
+            return _shallow_digest(part)
+        try:
+            return self._digest_value(part)[0]
+        except UnhashableArgument:
+            return ""
 
     def _told(self, part: Any) -> Target:
         """Return what an object of the user's leads to: itself, or else its class."""
@@ -450,12 +466,23 @@ class Survey:
         """Yield what a function's annotations stand for, in text that they are too."""
         for name, annotation in function.__annotations__.items():
             self._guard.watch_name(function.__annotations__, name, annotation)
-            yield f"annotation {name}", self._told(annotation)
+            yield f"annotation {name}", self._annotation(annotation)
             if isinstance(annotation, str):
                 for path in _names_in(annotation):
                     target = self._read_global(function, path)
                     if target is not None:
                         yield f"annotation {'.'.join(path)}", target
+
+    def _annotation(self, annotation: Any) -> Target:
+        """Take ``dict[str, T]`` apart: Pythons differ in what they make of it."""
+        if isinstance(annotation, list):  # the arguments of a callable
+            return ("list", *map(self._annotation, annotation))
+        inner = typing.get_args(annotation)
+        if not inner:
+            return self._told(annotation)
+        origin = typing.get_origin(annotation)
+        name = getattr(origin, "__name__", None) or str(origin)
+        return ("generic", name, *map(self._annotation, inner))
 
     # --- classes and modules ---
 
@@ -496,10 +523,6 @@ def _shallow_digest(thing: Any) -> str:
     if isinstance(thing, types.FunctionType):
         return hasher.digest(shallow(thing.__code__, thing.__globals__).content)
     return ""
-
-
-def _by_place_and_code(edge: tuple[str, Any]) -> tuple[str, str]:
-    return (edge[0], _shallow_digest(edge[1]))
 
 
 def _names_in(annotation: str) -> list[tuple[str, ...]]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import __future__
 
 import ast
+import collections.abc
 import importlib
 import linecache
+import os
 import pathlib
 import subprocess
 import sys
@@ -1109,6 +1111,131 @@ def test_what_a_library_counts_and_keeps_changes_nothing(load: Load) -> None:
     assert program.f() == 3
 
     assert code.fingerprint() == Code(program.f).fingerprint() == before
+
+
+ODD_OBJECTS = """
+class Answers:
+    def __getattr__(self, name): return lambda *a, **k: self
+class Raises:
+    @property
+    def __dict__(self): raise RuntimeError("unbound")
+class Nameless:
+    __module__ = property(lambda self: 1)
+def holds(thing): return lambda x: (x, thing)[0]
+"""
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+@pytest.mark.parametrize("kind", ["Answers", "Raises", "Nameless"])
+def test_odd_objects_that_a_library_holds_are_left_alone(kind: str, load: Load) -> None:
+    text = f"import other\ng = other.holds(other.{kind}())\ndef f(): return g(3)"
+    code = Code(load(text, other=ODD_OBJECTS).f)
+
+    assert code.fingerprint() == code.fingerprint()
+
+
+KEEPING = """
+import functools
+def memo(g):
+    cache = {}
+    def run(*x):
+        if x not in cache: cache[x] = g(*x)
+        return cache[x]
+    return run
+def named(g):
+    def run(x):
+        nonlocal g
+        if isinstance(g, str): g = globals()[g]
+        return g(x)
+    return run
+def counted(g):
+    count = 0
+    def run(x):
+        nonlocal count
+        count += 1
+        return g(x)
+    return run
+"""
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+def test_what_a_name_that_is_bound_again_holds_of_the_users_is_seen(load: Load) -> None:
+    text = (
+        "import other\ndef g(x): return x + 3\nh = other.named(g)\ndef f(): return h(1)"
+    )
+    before = outcome(load(text, other=KEEPING))
+
+    after = outcome(load(text.replace("+ 3", "+ 4"), other=KEEPING))
+
+    assert before[0] != after[0]
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+@pytest.mark.parametrize(
+    "use",
+    [
+        "class A: pass\n@other.memo\ndef g(x): return A",
+        "@other.memo\ndef g(x): return lambda: x",
+        "@other.counted\n@other.counted\ndef g(x): return x",
+        "import functools, abc\n"
+        "class Base(abc.ABC): pass\n"
+        "@functools.singledispatch\ndef g(x): return x\n"
+        "@g.register\ndef _(x: Base): return 0",
+    ],
+)
+def test_what_a_library_keeps_of_calls_changes_nothing(use: str, load: Load) -> None:
+    program = load(f"import other\n{use}\ndef f(): return g(3)", other=KEEPING)
+    code = Code(program.f)
+    before = code.fingerprint()
+
+    program.f()
+    collections.abc.Sized.register(type("New", (), {}))
+
+    assert code.fingerprint() == Code(program.f).fingerprint() == before
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+def test_a_library_that_is_loaded_again_is_the_same(load: Load) -> None:
+    text = "from other import mean\ndef f(): return mean([3])"
+    program = load(text, other="def mean(x): return sum(x) / len(x)")
+    before = Code(program.f).fingerprint()
+
+    importlib.reload(sys.modules["other"])
+
+    assert Code(program.f).fingerprint() == before
+
+
+IN_HASH_ORDER = """
+import enum, functools, sys
+sys.path.insert(0, {folder!r})
+import other
+from cachekit.hashing import boundary, fingerprint
+boundary._is_users_file = lambda top, _: top == "__main__"
+class Colour(enum.Enum):
+    RED, BLUE, GREEN = range(3)
+def one(x): return x
+def two(x): return -x
+g = other.hold(frozenset(Colour), frozenset([one, two]), {{frozenset("abc"): one}})
+def f(): return g(3)
+print(fingerprint(f))
+"""
+
+
+def test_sets_that_a_library_holds_have_no_order(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text(
+        "def hold(*things): return lambda x: (x, things)[0]"
+    )
+
+    def run(seed: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", IN_HASH_ORDER.format(folder=str(tmp_path))],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path.cwd())},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert run("1") == run("2") == run("3")
 
 
 @pytest.mark.usefixtures("other_is_a_library")
