@@ -7,8 +7,6 @@ turns counts.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +14,9 @@ import joblib
 import numpy as np
 import pandas as pd
 from blake3 import blake3
+from timing import show, times
 
 from cachekit import digest
-
-TURNS = 7
 
 
 def main() -> None:
@@ -44,10 +41,9 @@ def main() -> None:
     ]
     print(f"{'':42}{'cachekit':>10}{'other':>10}{'ratio':>8}{'owed':>6}")
     for name, ours, other, owed in rows:
-        mine, theirs = _times(ours, other)
+        mine, theirs = times(ours, other)
         print(
-            f"{name:42}{_text(mine):>10}{_text(theirs):>10}"
-            f"{theirs / mine:>8.1f}{owed:>6}"
+            f"{name:42}{show(mine):>10}{show(theirs):>10}{theirs / mine:>8.1f}{owed:>6}"
         )
 
 
@@ -59,30 +55,6 @@ def _frame(dtype: str) -> pd.DataFrame:
 
 def _both(value: object) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return lambda: digest(value), lambda: joblib.hash(value)
-
-
-def _times(*functions: Callable[[], Any]) -> list[float]:
-    """Return the median seconds of each function, called in turns."""
-    found: list[list[float]] = [[] for _ in functions]
-    counts = [_count(function) for function in functions]
-    for _ in range(TURNS):
-        for function, count, times in zip(functions, counts, found, strict=True):
-            started = time.perf_counter()
-            for _ in range(count):
-                function()
-            times.append((time.perf_counter() - started) / count)
-    return [statistics.median(times) for times in found]
-
-
-def _count(function: Callable[[], Any]) -> int:
-    """Choose how often to call a function, so that a turn takes 10 ms or more."""
-    started = time.perf_counter()
-    function()
-    return max(1, int(0.01 / (time.perf_counter() - started)))
-
-
-def _text(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms" if seconds > 1e-3 else f"{seconds * 1e6:.1f} µs"
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from cachekit.hashing import digest, fingerprint, hash, register_hasher  # noqa: A004
     from cachekit.memoization import Memory, cache
+    from cachekit.serialization import dump, load, register_compressor
 
 __version__ = "0.1.0.dev0"
 
@@ -44,8 +45,11 @@ __all__ = [
     "__version__",
     "cache",
     "digest",
+    "dump",
     "fingerprint",
     "hash",
+    "load",
+    "register_compressor",
     "register_hasher",
 ]
 
@@ -61,8 +65,11 @@ _HOME = {
     "UntrustedContent": "cachekit.errors",
     "cache": "cachekit.memoization",
     "digest": "cachekit.hashing",
+    "dump": "cachekit.serialization",
     "fingerprint": "cachekit.hashing",
     "hash": "cachekit.hashing",
+    "load": "cachekit.serialization",
+    "register_compressor": "cachekit.serialization",
     "register_hasher": "cachekit.hashing",
 }
 

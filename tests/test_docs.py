@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,26 @@ def examples(page: Path) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 
 
+def one_liners(page: Path) -> list[tuple[str, str]]:
+    """Return what ``$ python -c "…"`` lines run, and what they are said to print."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    found = []
+    for command, output in re.findall(r"\$ (.*)\n((?:[^$].*\n)*)", "".join(blocks)):
+        words = shlex.split(command)
+        if words[:2] == ["python", "-c"]:
+            found.append((words[2], output))
+    return found
+
+
 def run(script: Path) -> str:
+    return run_python(script.name, folder=script.parent)
+
+
+def run_python(*arguments: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", script.name],
-        cwd=script.parent,
-        env={**os.environ, "CACHEKIT_DIR": str(script.parent / "cache")},
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env={**os.environ, "CACHEKIT_DIR": str(folder / "cache")},
         capture_output=True,
         text=True,
         check=False,
@@ -38,6 +54,17 @@ def test_the_python_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
     script.write_text(examples(page))
 
     run(script)
+
+
+ONE_LINERS = [page for page in PAGES if one_liners(page)]
+
+
+@pytest.mark.parametrize("page", ONE_LINERS, ids=lambda page: page.name)
+def test_the_one_liners_of_a_page_print_what_it_says(
+    page: Path, tmp_path: Path
+) -> None:
+    for program, output in one_liners(page):
+        assert run_python("-c", program, folder=tmp_path) == output
 
 
 def test_the_first_example_computes_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import math
 import pickle
 import threading
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -250,6 +250,45 @@ def test_large_arrays_of_dates_leave_the_stream() -> None:
     assert len(stream) < 1000
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(10_000, "M8[s],f4"),
+        np.zeros((500, 500), "M8[s]")[:, ::2],
+        np.zeros((100, 100)).view(np.matrix),
+        np.zeros(10_000, "i4,f8").view(np.recarray),
+        np.ma.array(np.zeros(10_000)),
+    ],
+    ids=["records with dates", "strided dates", "matrix", "record array", "masked"],
+)
+@pytest.mark.parametrize("beside", [None, lambda: 1], ids=["plain", "a function"])
+def test_what_numpy_would_put_into_the_stream_leaves_it(
+    array: NDArray[Any], beside: Any
+) -> None:
+    stream, buffers = flatten([array, beside])
+    result = round_trip([array, beside])[0]
+
+    assert len(stream) < 2000
+    assert [buffer.nbytes for buffer in buffers] == [array.nbytes]
+    assert type(result) is type(array)
+    assert result.dtype == array.dtype
+    assert result.tobytes() == array.tobytes()
+
+
+def test_a_masked_array_over_a_memory_map_comes_back_as_one_over_an_array(
+    tmp_path: Path,
+) -> None:
+    mapped = np.memmap(tmp_path / "map", "i4", "w+", shape=(3,))
+    mapped[:] = [1, 2, 3]
+
+    mask = np.array([False, True, False])
+    result = round_trip(np.ma.array(mapped, mask=mask))
+
+    assert type(result.data) is np.ndarray
+    assert result.tolist() == [1, None, 3]
+    assert not hasattr(result, "_mmap")
+
+
 def test_a_bytearray_can_grow_again_after_it_was_flattened() -> None:
     content = bytearray(100_000)
 
@@ -281,6 +320,16 @@ class Stubborn:
 def test_the_exception_is_the_one_of_the_value(error: type[Exception]) -> None:
     with pytest.raises(error, match="never"):
         flatten([Stubborn(error)])
+
+
+@pytest.mark.parametrize("beside", [None, lambda: 1], ids=["plain", "a function"])
+def test_a_value_that_is_nested_too_deeply_is_told_what_to_do(beside: Any) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    with pytest.raises(RecursionError, match=r"sys\.setrecursionlimit"):
+        flatten([beside, deep])
 
 
 def test_an_interrupt_passes() -> None:
