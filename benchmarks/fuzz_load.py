@@ -34,8 +34,10 @@ with atheris.instrument_imports(include=["cachekit"]):
         dump,
         joblib_files,  # noqa: F401  # `load` imports it later, and then untraced
         load,
+        reading,
         safe,  # noqa: F401
         streams,
+        writing,
     )
     from cachekit.serialization.codecs import codec_from
     from cachekit.serialization.files import Forward
@@ -84,7 +86,7 @@ def _read(how: int, packed: bytes) -> None:
         return
     if how == READ_FORWARD:
         file = Forward(file, b"")
-    stream, buffers = container.read(file)[:2]
+    stream, buffers = reading.read(file)[:2]
     total = len(stream) + sum(map(len, buffers))
     if total > 300_000 * len(packed):  # no method shrinks more
         raise AssertionError(f"{len(packed)} bytes became {total}")
@@ -127,7 +129,7 @@ def _seeds() -> list[bytes]:
 
 def _container(codec: str) -> bytes:
     file = io.BytesIO()
-    writer = container.Writer(file, codec_from(codec))
+    writer = writing.Writer(file, codec_from(codec))
     writer.write(pickle.dumps(VALUE, 5))
     writer.add_buffer([memoryview(bytes(300))], 4)
     writer.add_buffer([memoryview(bytes(range(90)))], 2)

@@ -96,6 +96,15 @@ def opened(path: str) -> Iterator[Any]:
             yield file
 
 
+def write_all(file: Any, piece: bytes | memoryview) -> None:
+    """Write all of it, also where a file takes less at a time."""
+    written = file.write(piece)
+    # A file opened with buffering=0 may take only a part, as when a disk fills.
+    while isinstance(file, io.RawIOBase) and written < len(piece):
+        piece = memoryview(piece)[written:]
+        written = file.write(piece)
+
+
 def can_go_back(file: Any) -> bool:
     """Tell whether what was written into an open file can be written over."""
     return (

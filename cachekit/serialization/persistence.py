@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from cachekit.errors import ContainerError, CorruptedFile
-from cachekit.serialization import codecs, container, files, pickling
+from cachekit.serialization import (
+    codecs,
+    container,
+    files,
+    pickling,
+    reading,
+    writing,
+)
 from cachekit.serialization.codecs import Codec, Compress, NoCompression
 
 MmapMode = Literal["r", "r+", "w+", "c"]
@@ -210,7 +217,7 @@ def read_value(file: BinaryIO, *, modules: Mapping[str, str] | None = None) -> A
         If the bytes are damaged, or the value cannot be rebuilt from them, for
         example because its class is gone.
     """
-    stream, buffers, _ = container.read(file)
+    stream, buffers, _ = reading.read(file)
     try:
         return pickling.rebuild(stream, buffers, modules)
     except MemoryError:
@@ -261,7 +268,7 @@ def _write(value: object, file: BinaryIO, form: Any, codec: Codec) -> None:
 def _write_container(
     value: object, file: BinaryIO, codec: Codec, smallest_buffer: int
 ) -> int:
-    writer = container.Writer(file, codec)
+    writer = writing.Writer(file, codec)
     try:
         outside = pickling.write_pickle(value, writer, smallest_buffer=smallest_buffer)
         for memory in outside:
@@ -361,7 +368,7 @@ class _Reader:
             if self._mmap_mode == "r+":
                 _let_change(path, file.tell())
             take = _mapping(path, self._mmap_mode)
-        stream, buffers, is_compressed = container.read(file, alone=alone, take=take)
+        stream, buffers, is_compressed = reading.read(file, alone=alone, take=take)
         if self._mmap_mode is not None and is_compressed:
             self._warn_of_compression(name, stacklevel=6)
         make: Callable[..., Any] | None = None
@@ -435,7 +442,7 @@ def _mapping(path: str, mode: str) -> Callable[[int, int], Any]:
 def _let_change(path: str, place: int) -> None:
     with Path(path).open("r+b") as file:
         file.seek(place)
-        container.give_up_checksums(file)
+        reading.give_up_checksums(file)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ have a checksum: what is inside has to be able to tell that it is complete.
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -26,6 +25,7 @@ from functools import partial
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from cachekit.errors import CorruptedFile
+from cachekit.serialization.threads import submit, usable_cores
 
 # How many bytes of a file `method_of_start` wants to see.
 PREFIX_LENGTH = 32
@@ -33,9 +33,6 @@ PREFIX_LENGTH = 32
 # Blocks of 1 MiB make xz files 3 % larger than blocks of 2 MiB do, and blocks of
 # 4 MiB 3 % smaller; the other methods differ by 1 % or less.
 _BLOCK_BYTES = 2 << 20
-
-# Each thread holds a block and what it became, with xz some 13 MB more.
-_MOST_THREADS = 16
 
 # How much is read from a compressed file at once, and made of it at once.
 _READ_BYTES = 1 << 18
@@ -301,7 +298,7 @@ class _BlockWriter(_Writer):
         super().__init__(file)
         self._compress = partial(compress, level=level)
         self._block = bytearray()
-        self._threads = _usable_cores()
+        self._threads = usable_cores()
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: deque[Future[bytes]] = deque()
 
@@ -336,29 +333,12 @@ class _BlockWriter(_Writer):
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads)
-        self._ahead.append(self._submit(self._pool, block))
+        self._ahead.append(submit(self._pool, self._compress, block))
         self._put_until(self._threads)
-
-    def _submit(self, pool: ThreadPoolExecutor, block: bytearray) -> Future[bytes]:
-        try:
-            return pool.submit(self._compress, block)
-        except RuntimeError:
-            # No thread can be started: there are too many, or Python is exiting.
-            done: Future[bytes] = Future()
-            done.set_result(self._compress(block))
-            return done
 
     def _put_until(self, most_ahead: int) -> None:
         while len(self._ahead) > most_ahead:
             self._put(self._ahead.popleft().result())
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(cores, _MOST_THREADS)
 
 
 class _PieceReader(io.RawIOBase):

@@ -26,10 +26,11 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
 from cachekit.errors import ContainerError, CorruptedFile, UnsupportedContainer
-from cachekit.serialization import container
+from cachekit.serialization import container, reading
 from cachekit.serialization.codecs import Codec, NoCompression, Zstd, codec_from
-from cachekit.serialization.container import CHUNK_BYTES, SMALL_CONTAINER, Writer
+from cachekit.serialization.container import CHUNK_BYTES, SMALL_CONTAINER
 from cachekit.serialization.files import Forward
+from cachekit.serialization.writing import Writer
 
 METHODS = ["zstd", "lz4", "zlib", "gzip", "bz2", "xz", "lzma"]
 QUICKEST = {"zstd": 1, "lz4": 1, "zlib": 1, "gzip": 1, "bz2": 1, "xz": 1, "lzma": 1}
@@ -77,17 +78,17 @@ def pack(
     return file.getvalue()
 
 
-def plain(content: container.Content) -> tuple[bytes, list[bytes]]:
+def plain(content: reading.Content) -> tuple[bytes, list[bytes]]:
     return bytes(content.stream), [bytes(buffer) for buffer in content.buffers]
 
 
 def unpack(packed: bytes) -> tuple[bytes, list[bytes]]:
-    return plain(container.read(io.BytesIO(packed)))
+    return plain(reading.read(io.BytesIO(packed)))
 
 
 def unpack_forward(packed: bytes, *, alone: bool = True) -> tuple[bytes, list[bytes]]:
     file: Any = Forward(io.BytesIO(packed), b"")
-    return plain(container.read(file, alone=alone))
+    return plain(reading.read(file, alone=alone))
 
 
 def noise(length: int, *, seed: int = 0) -> bytes:
@@ -213,7 +214,7 @@ def test_buffers_of_several_chunks_come_back_writable(codec: Codec) -> None:
 
     files: list[Any] = [io.BytesIO(packed), Forward(io.BytesIO(packed), b"")]
     for file in files:
-        buffer, small = container.read(file).buffers
+        buffer, small = reading.read(file).buffers
 
         assert buffer == content
         assert not memoryview(buffer).readonly
@@ -275,7 +276,7 @@ def test_memory_that_is_mapped_is_neither_read_nor_checked() -> None:
         taken.append((offset, length))
         return memoryview(file.getvalue())[offset : offset + length]
 
-    content = container.read(file, take=take)
+    content = reading.read(file, take=take)
 
     assert plain(content) == (b"stream", buffers)
     assert [length for _, length in taken] == [100, 0, CHUNK_BYTES * 2]
@@ -295,7 +296,7 @@ def test_a_container_in_the_middle_of_a_file_is_read(
     file = io.BytesIO(b"before" + pack(b"s", [content], codec) + end)
     file.seek(6)
 
-    result = plain(container.read(file, alone=False))
+    result = plain(reading.read(file, alone=False))
 
     assert result == (b"s", [content])
     assert file.read() == end
@@ -322,7 +323,7 @@ def test_containers_one_after_the_other_are_read(codec: Codec, forward: bool) ->
     plainly.seek(0)
     file: Any = Forward(plainly, b"") if forward else plainly
 
-    results = [plain(container.read(file, alone=False)) for _ in contents]
+    results = [plain(reading.read(file, alone=False)) for _ in contents]
 
     assert results == [(content, [content, b""]) for content in contents]
     assert file.read() == b""
@@ -369,7 +370,7 @@ def test_a_file_that_reads_less_than_asked_is_read_whole(
     packed = pack(b"stream", [content, bytes(length)], CODECS[name])
     file: Any = InSmallPieces(packed, most, can_seek=can_seek)
 
-    result = plain(container.read(file))
+    result = plain(reading.read(file))
 
     assert result == (b"stream", [content, bytes(length)])
 
@@ -379,7 +380,7 @@ def test_a_container_within_a_container_does_not_end_a_short_read() -> None:
     inner_end = packed.index(b"ckit-end") + 8
     file: Any = InSmallPieces(packed, inner_end)
 
-    assert plain(container.read(file)) == unpack(packed)
+    assert plain(reading.read(file)) == unpack(packed)
 
 
 @pytest.mark.parametrize("length", [10, SMALL_CONTAINER, 2 * CHUNK_BYTES])
@@ -501,7 +502,7 @@ def test_one_chunk_takes_no_thread(
     stream: int, buffers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codec = Watched()
-    monkeypatch.setattr(container, "codec_named", lambda *_: codec)
+    monkeypatch.setattr(reading, "codec_named", lambda *_: codec)
 
     unpack(pack(bytes(stream), [bytes(length) for length in buffers], codec))
 
@@ -523,7 +524,7 @@ def test_several_chunks_take_several_threads(monkeypatch: pytest.MonkeyPatch) ->
             return super().decompress(stored, length)
 
     writing, reading = Meeting(), Meeting()
-    monkeypatch.setattr(container, "codec_named", lambda *_: reading)
+    monkeypatch.setattr(reading, "codec_named", lambda *_: reading)
     content = bytes(8 * CHUNK_BYTES)
 
     result = unpack(pack(b"", [content], writing))
@@ -539,7 +540,7 @@ def test_there_are_no_more_than_sixteen_threads(
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 500)
     codec = Watched()
-    monkeypatch.setattr(container, "codec_named", lambda *_: codec)
+    monkeypatch.setattr(reading, "codec_named", lambda *_: codec)
 
     unpack(pack(b"", [bytes(40 * CHUNK_BYTES)], codec))
 
@@ -573,7 +574,7 @@ def test_an_error_of_a_codec_passes_and_ends_the_threads(
 ) -> None:
     packed = pack(b"", [bytes(12 * CHUNK_BYTES)], CODECS["zstd"])
     reading = Watched(fails_at)
-    monkeypatch.setattr(container, "codec_named", lambda *_: reading)
+    monkeypatch.setattr(reading, "codec_named", lambda *_: reading)
 
     with pytest.raises(Refused):
         pack(b"", [bytes(12 * CHUNK_BYTES)], Watched(fails_at))
@@ -633,16 +634,16 @@ def test_a_writer_that_is_given_up_ends_its_threads() -> None:
 
 AT_EXIT = """
 import atexit, io
-from cachekit.serialization import container
+from cachekit.serialization import reading, writing, reading, writing
 from cachekit.serialization.codecs import Zstd
 
 def write_and_read():
     file = io.BytesIO()
-    writer = container.Writer(file, Zstd())
+    writer = writing.Writer(file, Zstd())
     writer.write(bytes(5 << 20))
     writer.finish()
     file.seek(0)
-    print(len(container.read(file).stream))
+    print(len(reading.read(file).stream))
 
 atexit.register(write_and_read)
 """
@@ -666,22 +667,22 @@ def test_memory_may_change_once_checksums_are_given_up(place: int, length: int) 
     file = io.BytesIO(bytes(place) + packed + b"after")
     file.seek(place)
 
-    container.give_up_checksums(file)
+    reading.give_up_checksums(file)
 
     assert file.tell() == place
     assert len(file.getvalue()) == place + len(packed) + 5
     file.getbuffer()[place + at] ^= 1
     expected = (b"stream", [b"", flipped(noise(length), 0)])
-    assert plain(container.read(file, alone=False)) == expected
+    assert plain(reading.read(file, alone=False)) == expected
     file.seek(place)
-    container.give_up_checksums(file)  # nothing is left to be given up
-    assert plain(container.read(file, alone=False)) == expected
+    reading.give_up_checksums(file)  # nothing is left to be given up
+    assert plain(reading.read(file, alone=False)) == expected
 
 
 def test_all_else_is_checked_when_checksums_are_given_up() -> None:
     content = noise(100)
     file = io.BytesIO(pack(b"stream", [content, noise(70)]))
-    container.give_up_checksums(file)
+    reading.give_up_checksums(file)
     packed = file.getvalue()
     may_change = [packed.index(part) for part in (content, noise(70))]
     free = {
@@ -699,7 +700,7 @@ def test_compressed_memory_keeps_its_checksums() -> None:
     file = io.BytesIO(pack(b"stream", [numbers(3000), noise(99)], CODECS["zstd"]))
     before = file.getvalue()
 
-    container.give_up_checksums(file)
+    reading.give_up_checksums(file)
 
     assert file.getvalue() == before
 
@@ -709,7 +710,7 @@ def test_checksums_of_a_damaged_container_are_not_given_up() -> None:
     file = io.BytesIO(damaged)
 
     with pytest.raises(CorruptedFile):
-        container.give_up_checksums(file)
+        reading.give_up_checksums(file)
 
     assert file.getvalue() == damaged
 

@@ -29,7 +29,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
-import torch
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +39,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cachekit import CorruptedFile, digest, dump, load
-from cachekit.serialization import container, persistence
+from cachekit.serialization import container, persistence, threads
 from tests.serialization.arrays import contiguous_arrays, same, strided_arrays
 from tests.strategies import values
 
@@ -408,56 +407,6 @@ def test_a_polars_table_comes_back() -> None:
     assert result["lazy"].collect().equals(table.head(3))
 
 
-TENSOR = torch.arange(120_000.0).reshape(300, 400)
-TENSORS = {
-    "plain": TENSOR,
-    "transposed": TENSOR.T,
-    "strided": TENSOR[::2, ::3],
-    "bfloat16": TENSOR.bfloat16(),
-    "complex": torch.complex(TENSOR, TENSOR).conj(),
-    "boolean": TENSOR > 5,
-    "zero-dimensional": torch.tensor(3.0),
-    "empty": torch.zeros(0, 3),
-    "expanded": torch.ones(1).expand(30, 40),
-    "with gradients": TENSOR.clone().requires_grad_(),
-    "parameter": torch.nn.Parameter(TENSOR.clone()),
-}
-
-
-@each_compress
-@pytest.mark.parametrize("tensor", TENSORS.values(), ids=TENSORS.keys())
-def test_a_tensor_comes_back(tensor: Any, compress: Any) -> None:
-    result = round_trip(tensor, compress)
-
-    assert type(result) is type(tensor)
-    assert torch.equal(result, tensor)
-    assert result.dtype == tensor.dtype
-    assert result.stride() == tensor.stride()
-    assert result.requires_grad == tensor.requires_grad
-
-
-@pytest.mark.parametrize("mmap_mode", [None, "r", "c", "r+"])
-def test_tensors_of_one_storage_share_it_again(mmap_mode: Any, tmp_path: Path) -> None:
-    path = tmp_path / "tensors"
-    dump([TENSOR, TENSOR[5:], TENSOR], path)
-    assert path.stat().st_size < 1.1 * TENSOR.nbytes
-
-    whole, part, again = load(path, mmap_mode)
-    whole[5, 0] = -1
-
-    assert part[0, 0] == -1
-    assert again is whole
-    assert load(path)[0][5, 0] == (-1 if mmap_mode == "r+" else TENSOR[5, 0])
-
-
-def test_a_module_comes_back() -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(400, 9), torch.nn.BatchNorm1d(9))
-
-    result = round_trip(module.eval())
-
-    assert torch.equal(result(TENSOR), module(TENSOR))
-
-
 @pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "lil", "dok", "dia"])
 def test_a_sparse_matrix_comes_back(kind: str, tmp_path: Path) -> None:
     matrix = scipy.sparse.eye_array(500, format=kind)
@@ -507,7 +456,6 @@ UNCOPIED: dict[str, Callable[[], Any]] = {
     "masked": lambda: np.ma.array(np.zeros(MANY), mask=np.zeros(MANY, bool)),
     "beside a function": lambda: [np.zeros(MANY), lambda: 1],
     "table": lambda: pd.DataFrame(np.zeros((MANY // 10, 10))),
-    "tensor": lambda: torch.from_numpy(np.zeros(MANY)),
 }
 
 
@@ -540,7 +488,7 @@ def test_compressing_takes_a_few_chunks_for_each_thread(
     step: int, tmp_path: Path
 ) -> None:
     value = np.arange(step * 4.0 * MANY)[::step]
-    chunks = 6 * container.MOST_THREADS * container.CHUNK_BYTES
+    chunks = 6 * threads.MOST_THREADS * container.CHUNK_BYTES
 
     assert peak_of(lambda: dump(value, tmp_path / "value", compress=True)) < chunks
     assert peak_of(lambda: load(tmp_path / "value")) < value.nbytes + chunks

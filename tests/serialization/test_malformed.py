@@ -35,7 +35,7 @@ from cachekit.errors import (
     CorruptedFile,
     UnsupportedContainer,
 )
-from cachekit.serialization import container, dump, load
+from cachekit.serialization import dump, load, reading, writing
 from cachekit.serialization.codecs import codec_from
 from cachekit.serialization.container import CHUNK_BYTES, SMALL_CONTAINER
 from cachekit.serialization.files import Forward
@@ -96,9 +96,9 @@ def file_forward(packed: bytes) -> Any:
 def refuses(packed: bytes, tmp_path: Path | None = None) -> None:
     """Check that no way of reading gives anything but a ContainerError."""
     with pytest.raises((CorruptedFile, UnsupportedContainer)):
-        container.read(io.BytesIO(packed))
+        reading.read(io.BytesIO(packed))
     with pytest.raises((CorruptedFile, UnsupportedContainer)):
-        container.read(file_forward(packed))
+        reading.read(file_forward(packed))
     with pytest.raises((CorruptedFile, UnsupportedContainer)):
         load(io.BytesIO(packed))
     if tmp_path is not None:
@@ -128,7 +128,7 @@ def test_every_flipped_bit_is_found(codec: str) -> None:
         with pytest.raises((CorruptedFile, UnsupportedContainer)):
             load(io.BytesIO(damaged))
         with pytest.raises((CorruptedFile, UnsupportedContainer)):
-            container.read(file_forward(damaged))
+            reading.read(file_forward(damaged))
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r", "c"])
@@ -431,7 +431,7 @@ def test_an_absurd_item_size_does_no_harm(size: int, codec: str) -> None:
     packed = one(Part(stored, length=100), codec=codec.encode(), size=size)
     tracemalloc.start()
 
-    result = container.read(io.BytesIO(packed))
+    result = reading.read(io.BytesIO(packed))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -447,7 +447,7 @@ def test_a_hundred_thousand_chunks_take_memory_in_proportion() -> None:
     packed = seal(b"a" * number, index)
     tracemalloc.start()
 
-    result = container.read(io.BytesIO(packed))
+    result = reading.read(io.BytesIO(packed))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -470,7 +470,7 @@ def test_chunks_that_are_only_claimed_take_no_memory(count: int) -> None:
 def test_a_million_segments_of_nothing_are_read_or_refused() -> None:
     empty = SEGMENT.pack(b"none", 0, 0, 1)
 
-    result = container.read(io.BytesIO(seal(b"", empty * 100_000)))
+    result = reading.read(io.BytesIO(seal(b"", empty * 100_000)))
 
     assert len(result.buffers) == 99_999
 
@@ -527,7 +527,7 @@ UNDER_A_LIMIT = """
 import resource, sys, threading, numpy, lz4.block, zstandard, bz2, lzma
 from concurrent.futures import ThreadPoolExecutor
 from cachekit.errors import CorruptedFile
-from cachekit.serialization import container, load
+from cachekit.serialization import load, reading
 
 threading.stack_size(1 << 20)
 ThreadPoolExecutor(1).submit(int).result()
@@ -537,7 +537,7 @@ for line in open("/proc/self/status"):
 limit = taken + (80 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in sys.argv[1:]:
-    for name in (load, lambda path: container.read(open(path, "rb"))):
+    for name in (load, lambda path: reading.read(open(path, "rb"))):
         try:
             name(path)
         except CorruptedFile:
@@ -595,7 +595,7 @@ MALFORMED = {
 
 def holding(stream: bytes, *buffers: bytes, codec: str = "none") -> bytes:
     file = io.BytesIO()
-    writer = container.Writer(file, codec_from(codec))
+    writer = writing.Writer(file, codec_from(codec))
     writer.write(stream)
     for buffer in buffers:
         writer.add_buffer([memoryview(buffer)])
@@ -783,11 +783,11 @@ def test_a_mutation_is_refused_or_does_nothing(data: st.DataObject) -> None:
     packed = mutated(data, whole)
 
     try:
-        result = container.read(io.BytesIO(packed))
+        result = reading.read(io.BytesIO(packed))
     except (CorruptedFile, UnsupportedContainer):
         return
 
-    same = container.read(io.BytesIO(whole))
+    same = reading.read(io.BytesIO(whole))
     assert packed in VALID.values(), "damage was read as if it were whole"
     assert bytes(result.stream) == bytes(same.stream)
 
@@ -802,7 +802,7 @@ def test_a_mutation_with_right_checksums_is_read_or_refused(
 
     for open_it in (io.BytesIO, file_forward):
         try:
-            content = container.read(open_it(packed))
+            content = reading.read(open_it(packed))
         except (CorruptedFile, UnsupportedContainer):
             continue
         parts = [content.stream, *content.buffers]

@@ -32,7 +32,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachekit.errors import CorruptedFile
-from cachekit.serialization import streams
+from cachekit.serialization import streams, threads
 from cachekit.serialization.streams import (
     PREFIX_LENGTH,
     CompressorWrapper,
@@ -94,7 +94,7 @@ TOOLS = {
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every test of several blocks quick, and use threads on any machine."""
     monkeypatch.setattr(streams, "_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(streams, "_usable_cores", lambda: 3)
+    monkeypatch.setattr(streams, "usable_cores", lambda: 3)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_the_file_does_not_depend_on_the_number_of_cores(
 ) -> None:
     data = content_of(5 * BLOCK)
     by_three = compressed(data, method)
-    monkeypatch.setattr(streams, "_usable_cores", lambda: 1)
+    monkeypatch.setattr(streams, "usable_cores", lambda: 1)
 
     assert compressed(data, method) == by_three
 
@@ -469,7 +469,7 @@ def replace_compression(
 def test_several_threads_compress_at_the_same_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streams, "_usable_cores", lambda: 2)
+    monkeypatch.setattr(streams, "usable_cores", lambda: 2)
     both = threading.Barrier(2, timeout=60)
     workers: list[int] = []
 
@@ -530,7 +530,7 @@ def test_a_forked_process_writes_like_its_parent(tmp_path: Path) -> None:
 
 
 def test_no_more_threads_than_cores_are_used() -> None:
-    assert 1 <= streams._usable_cores() <= streams._MOST_THREADS
+    assert 1 <= threads.usable_cores() <= threads.MOST_THREADS
 
 
 class Sink(io.RawIOBase):
@@ -547,7 +547,7 @@ class Sink(io.RawIOBase):
 def test_memory_is_bounded_while_64_mebibytes_are_written_and_read(
     method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(streams, "_usable_cores", lambda: 2)
+    monkeypatch.setattr(streams, "usable_cores", lambda: 2)
     part = content_of(1 << 20)
     path = tmp_path / "file"
     tracemalloc.start()

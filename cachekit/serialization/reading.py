@@ -1,0 +1,288 @@
+"""Read a container: each byte is checked, and goes to where it will stay."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, BinaryIO, NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from cachekit.errors import CorruptedFile
+from cachekit.serialization.codecs import Codec, NoCompression, codec_named
+from cachekit.serialization.container import (
+    CHUNK_BYTES,
+    END_MAGIC,
+    HEADER,
+    SMALL_CONTAINER,
+    TRAILER,
+    TRAILER_CHECKED,
+    UNCHECKED,
+    Chunk,
+    Segment,
+    check_places,
+    length_told,
+    pack_segment,
+    pack_trailer,
+    parse_segments,
+)
+from cachekit.serialization.files import write_all
+from cachekit.serialization.threads import submit, usable_cores
+
+
+class Content(NamedTuple):
+    """What a container holds.
+
+    Attributes
+    ----------
+    stream : memoryview
+        The pickle stream.
+    buffers : list
+        The out-of-band buffers: writable memory, or slices of a map.
+    is_compressed : bool
+        Whether some of it is, and so cannot be mapped.
+    """
+
+    stream: memoryview
+    buffers: list[Any]
+    is_compressed: bool
+
+
+def read(
+    file: BinaryIO,
+    *,
+    alone: bool = True,
+    take: Callable[[int, int], Any] | None = None,
+) -> Content:
+    """Read one container, checking every byte of it.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading, at the start of the container; left at its end.
+    alone : bool, default True
+        Whether nothing may follow the container.
+    take : callable, optional
+        Gives memory of the mapped file, by offset and length. Buffers that lie there
+        as they are are taken from it, and neither read nor checked.
+
+    Raises
+    ------
+    CorruptedFile
+        If the file is truncated, altered or of another format.
+    UnsupportedContainer
+        If it was written by a newer version.
+    """
+    source = _Source(file, alone=alone)
+    stream, *buffers = _segments(source)
+    with _Filler(source) as filler:
+        content = filler.fill(stream)
+        position = _end(stream, start=HEADER.size)
+        filled = []
+        for segment in buffers:
+            start = segment.chunks[0].offset if segment.chunks else position
+            if any(source.at(position, start - position)):
+                raise CorruptedFile("the padding between two buffers was altered")
+            if take is not None and _lies_as_it_is(segment):
+                filled.append(take(source.start + start, segment.length))
+            else:
+                filled.append(filler.fill(segment))
+            position = _end(segment, start=position)
+    source.leave()
+    is_compressed = not all(map(_lies_as_it_is, [stream, *buffers]))
+    return Content(content, filled, is_compressed)
+
+
+def give_up_checksums(file: BinaryIO) -> None:
+    """Note in a container that the memory in it may change from now on.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading and writing, at the start of the container.
+    """
+    source = _Source(file, alone=False)
+    segments = _segments(source)
+    for segment in segments[1:]:
+        if _lies_as_it_is(segment):
+            segment.chunks[:] = [
+                chunk._replace(checksum=UNCHECKED) for chunk in segment.chunks
+            ]
+    index = b"".join(map(pack_segment, segments))
+    offset = source.length - TRAILER.size - len(index)
+    trailer = pack_trailer(bytes(source.at(0, HEADER.size)), index, offset)
+    file.seek(source.start + offset)
+    write_all(file, index + trailer)
+    file.seek(source.start)
+
+
+class _Source:
+    """The bytes of a container: a small one is read whole, a large one as needed."""
+
+    def __init__(self, file: BinaryIO, *, alone: bool) -> None:
+        self._file = file
+        can_seek = file.seekable()
+        self.start = file.tell() if can_seek else 0
+        head = bytearray(file.read(SMALL_CONTAINER if can_seek else HEADER.size))
+        if len(head) < SMALL_CONTAINER and not head.endswith(END_MAGIC):
+            _read_on(file, head, SMALL_CONTAINER if can_seek else HEADER.size)
+        self.length = length_told(head)
+        self._whole: memoryview | None = None
+        self.is_writable = False
+        if can_seek and self.length > len(head):
+            actual = file.seek(0, os.SEEK_END) - self.start
+        elif can_seek:
+            self._whole = memoryview(head)[: self.length]
+            actual = len(head)
+        else:
+            content = bytearray(head)
+            _read_on(file, content, self.length + alone)
+            self._whole, self.is_writable = memoryview(content), True
+            actual = len(content)
+        if actual < self.length:
+            raise CorruptedFile(
+                f"of {self.length} bytes there are {actual}: the file is truncated"
+            )
+        if alone and actual > self.length:
+            raise CorruptedFile("something follows the container")
+
+    def at(self, offset: int, length: int) -> memoryview:
+        if not 0 <= offset <= offset + length <= self.length:
+            raise CorruptedFile("the container points outside of itself")
+        if self._whole is not None:
+            return self._whole[offset : offset + length]
+        content = bytearray(length)
+        self.into(offset, memoryview(content))
+        return memoryview(content)
+
+    def into(self, offset: int, target: memoryview) -> None:
+        """Fill `target` from the file, where it will stay: no second copy."""
+        if self._whole is not None:
+            target[:] = self.at(offset, len(target))
+            return
+        self._file.seek(self.start + offset)
+        while len(target) > 0:
+            count = self._file.readinto(target)  # type: ignore[attr-defined]
+            if not count:
+                raise CorruptedFile("the container ends too early")
+            target = target[count:]
+
+    def leave(self) -> None:
+        """Leave the file where the container ends."""
+        if self._file.seekable():
+            self._file.seek(self.start + self.length)
+
+
+def _read_on(file: BinaryIO, content: bytearray, length: int) -> None:
+    """Read until there is no more: a raw file may give less than it was asked for.
+
+    In steps, so that a length that is a lie costs no memory.
+    """
+    while len(content) < length:
+        more = file.read(min(length - len(content), CHUNK_BYTES))
+        if not more:
+            return
+        content += more
+
+
+def _segments(source: _Source) -> list[Segment]:
+    """Check header, trailer and index; return what the index says."""
+    header = source.at(0, HEADER.size)
+    trailer = source.at(source.length - TRAILER.size, TRAILER.size)
+    offset, length, _, checksum, end = TRAILER.unpack(trailer)
+    if end != END_MAGIC:
+        raise CorruptedFile("the container has no end: it is truncated or altered")
+    if offset + length + TRAILER.size != source.length:
+        raise CorruptedFile("the trailer does not lead to the index")
+    index = source.at(offset, length)
+    checked = b"".join((header, index, trailer[:TRAILER_CHECKED]))
+    if xxh3_64_intdigest(checked) != checksum:
+        raise CorruptedFile("the header, the index or the trailer was altered")
+    try:
+        segments = list(parse_segments(index))
+    except (struct.error, UnicodeDecodeError) as error:
+        raise CorruptedFile(f"the index makes no sense: {error}") from error
+    check_places(segments, offset)
+    return segments
+
+
+class _Filler:
+    """Reads segments; chunks of compressed ones are expanded in a few threads."""
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> _Filler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def fill(self, segment: Segment) -> memoryview:
+        """Return the memory of a segment."""
+        codec = codec_named(segment.codec, segment.item_size)
+        if self._source.is_writable and _lies_as_it_is(segment) and segment.chunks:
+            return self._in_place(segment)
+        content = memoryview(_allocate(segment.length))
+        rest, waiting = content, deque[Future[None]]()
+        for chunk in segment.chunks:
+            target, rest = rest[: chunk.length], rest[chunk.length :]
+            if chunk.stored == chunk.length:
+                self._source.into(chunk.offset, target)
+                _check(target, chunk)
+                continue
+            stored = self._source.at(chunk.offset, chunk.stored)
+            if len(segment.chunks) == 1:
+                _expand(stored, chunk, target, codec)
+                continue
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(usable_cores(), "cachekit-expand")
+            waiting.append(submit(self._pool, _expand, stored, chunk, target, codec))
+            if len(waiting) > 2 * usable_cores():
+                waiting.popleft().result()
+        for expanded in waiting:
+            expanded.result()
+        return content
+
+    def _in_place(self, segment: Segment) -> memoryview:
+        """Return the memory of a segment where it was read already."""
+        for chunk in segment.chunks:
+            _check(self._source.at(chunk.offset, chunk.stored), chunk)
+        return self._source.at(segment.chunks[0].offset, segment.length)
+
+
+def _expand(stored: memoryview, chunk: Chunk, target: memoryview, codec: Codec) -> None:
+    _check(stored, chunk)
+    original = codec.decompress(stored, chunk.length)
+    if len(original) != chunk.length:
+        raise CorruptedFile("a chunk does not decompress to its length")
+    target[:] = original
+
+
+def _check(stored: memoryview, chunk: Chunk) -> None:
+    if chunk.checksum != UNCHECKED and xxh3_64_intdigest(stored) != chunk.checksum:
+        raise CorruptedFile(f"{chunk.stored} bytes at {chunk.offset} were altered")
+
+
+def _lies_as_it_is(segment: Segment) -> bool:
+    return segment.codec == NoCompression.name
+
+
+def _end(segment: Segment, *, start: int) -> int:
+    if not segment.chunks:
+        return start
+    return segment.chunks[-1].offset + segment.chunks[-1].stored
+
+
+def _allocate(length: int) -> Any:
+    """Return writable memory; a large one without filling it with zeros first."""
+    if length < SMALL_CONTAINER:
+        return bytearray(length)
+    import numpy as np
+
+    return np.empty(length, "u1")

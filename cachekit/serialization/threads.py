@@ -1,0 +1,36 @@
+"""Threads that compress and expand: of one file, and gone when it is closed.
+
+A pool that lives longer would hang in a forked child, which has none of its threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+# Each holds a chunk and what it became, with xz some 13 MB more.
+MOST_THREADS = 16
+
+
+def usable_cores() -> int:
+    """Return how many threads are worth having."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(MOST_THREADS, cores)
+
+
+def submit(pool: ThreadPoolExecutor, work: Callable[..., Any], *of: Any) -> Future[Any]:
+    """Have work done in a pool; or here, if no thread can be started.
+
+    There are too many then, or Python is about to exit.
+    """
+    try:
+        return pool.submit(work, *of)
+    except RuntimeError:
+        done: Future[Any] = Future()
+        done.set_result(work(*of))
+        return done
