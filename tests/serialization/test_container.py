@@ -511,7 +511,7 @@ def test_one_chunk_takes_no_thread(
 
 @pytest.mark.usefixtures("no_thread_is_left")
 def test_several_chunks_take_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
     together = threading.Barrier(4, timeout=60)
 
     class Meeting(Watched):
@@ -523,14 +523,14 @@ def test_several_chunks_take_several_threads(monkeypatch: pytest.MonkeyPatch) ->
             together.wait()
             return super().decompress(stored, length)
 
-    writing, reading = Meeting(), Meeting()
-    monkeypatch.setattr(reading, "codec_named", lambda *_: reading)
+    packing, unpacking = Meeting(), Meeting()
+    monkeypatch.setattr(reading, "codec_named", lambda *_: unpacking)
     content = bytes(8 * CHUNK_BYTES)
 
-    result = unpack(pack(b"", [content], writing))
+    result = unpack(pack(b"", [content], packing))
 
     assert result == (b"", [content])
-    for codec, name in [(writing, "compress"), (reading, "expand")]:
+    for codec, name in [(packing, "compress"), (unpacking, "expand")]:
         assert set(codec.threads) == {f"cachekit-{name}_{n}" for n in range(4)}
 
 
@@ -538,7 +538,7 @@ def test_several_chunks_take_several_threads(monkeypatch: pytest.MonkeyPatch) ->
 def test_there_are_no_more_than_sixteen_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 500)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(500)))
     codec = Watched()
     monkeypatch.setattr(reading, "codec_named", lambda *_: codec)
 
@@ -550,7 +550,7 @@ def test_there_are_no_more_than_sixteen_threads(
 
 @pytest.mark.usefixtures("no_thread_is_left")
 def test_few_chunks_wait_for_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)))
     codec = Watched()
     ahead = []
 
@@ -573,8 +573,8 @@ def test_an_error_of_a_codec_passes_and_ends_the_threads(
     fails_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed = pack(b"", [bytes(12 * CHUNK_BYTES)], CODECS["zstd"])
-    reading = Watched(fails_at)
-    monkeypatch.setattr(reading, "codec_named", lambda *_: reading)
+    failing = Watched(fails_at)
+    monkeypatch.setattr(reading, "codec_named", lambda *_: failing)
 
     with pytest.raises(Refused):
         pack(b"", [bytes(12 * CHUNK_BYTES)], Watched(fails_at))

@@ -122,7 +122,6 @@ def test_beside_a_function_everything_comes_back_as_it_does_alone(
         "other byte order": TABLE.astype(">f8")[:, ::2],
         "dates": read_only(np.arange(9).astype("M8[s]")),
         "map": mapped,
-        "tensors": [TENSOR, TENSOR[5:]],
     }
 
     result = round_trip({**value, "function": lambda: 1})

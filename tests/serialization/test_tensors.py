@@ -72,6 +72,14 @@ def test_a_module_comes_back() -> None:
     assert torch.equal(result(TENSOR), module(TENSOR))
 
 
+def test_beside_a_function_tensors_share_their_storage_too() -> None:
+    whole, part, function = round_trip([TENSOR, TENSOR[5:], lambda: 1])
+    whole[5, 0] = -1
+
+    assert function() == 1
+    assert part[0, 0] == -1
+
+
 def test_a_tensor_is_not_copied_on_its_way_out(tmp_path: Path) -> None:
     value = torch.from_numpy(np.zeros(6_000_000))
     round_trip(value[:1])
