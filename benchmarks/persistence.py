@@ -48,6 +48,8 @@ def main() -> None:
             ratio = f"{theirs / mine:.1f}"
             print(f"{name:46}{show(mine):>10}{show(theirs):>10}{ratio:>7}{owed:>6}")
         print()
+        _show_sizes(Path(place, "sizes"))
+        print()
         for compress in ("none", "zstd"):
             for action in ("dump", "load"):
                 command = [sys.executable, "-c", GIGABYTE, action, f"{place}/gigabyte"]
@@ -66,13 +68,6 @@ def _rows(place: Path) -> list[Row]:
     zlib, small = place / "zlib", place / "zstd"
     joblib.dump(array, zlib, compress=3)
     cachekit.dump(array, small, compress="zstd")
-    sizes = small.stat().st_size / zlib.stat().st_size
-    shuffled, counts = place / "shuffled", np.arange(8_000_000) // 7
-    gains = []
-    for compress in ("zstd", "zstd+shuffle"):
-        cachekit.dump(counts, shuffled, compress=compress)
-        gains.append(shuffled.stat().st_size)
-    print(f"zstd: {sizes:.2f} of zlib's size; numbers in order: {gains} bytes shuffled")
     files = {name: str(place / name) for name in ("c", "j", "p", "n", "s", "co", "jo")}
     cachekit.dump(array, files["c"])
     joblib.dump(array, files["j"])
@@ -153,6 +148,25 @@ def _rows(place: Path) -> list[Row]:
             1,
         ),
     ]
+
+
+def _show_sizes(path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=8_000_000)
+    kinds = {
+        "noise": noise,
+        "noise, rounded to two decimals": noise.round(2),
+        "sorted noise": np.sort(noise),
+        "a random walk": np.cumsum(noise),
+    }
+    print(f"{'64 MB of floats':32}{'zlib-3':>8}{'zstd':>8}{'zstd+shuffle':>14}")
+    for name, array in kinds.items():
+        sizes = []
+        joblib.dump(array, path, compress=3)
+        sizes.append(path.stat().st_size / array.nbytes)
+        for compress in ("zstd", "zstd+shuffle"):
+            cachekit.dump(array, path, compress=compress)
+            sizes.append(path.stat().st_size / array.nbytes)
+        print(f"{name:32}{sizes[0]:8.2f}{sizes[1]:8.2f}{sizes[2]:14.2f}")
 
 
 def _write(memory: memoryview, path: str) -> None:

@@ -7,7 +7,7 @@
      2 key       call.call_key: function, fingerprint, a digest for each argument
      3 look up   store.open(key)
      4 hit       serialization.read_value, every byte checked
-     5 miss      (one process computes, the others wait: not yet)
+     5 miss      stores.leases: one computes, the others wait and look up again
      6 compute   f(x, y=2), outside every handler
      7 commit    value and record staged, then one atomic rename
      8 return    the value
@@ -44,7 +44,7 @@ from cachekit.memoization.call import (
     ignored_names,
 )
 from cachekit.serialization import read_value, write_value
-from cachekit.stores import EntryKey, Store
+from cachekit.stores import EntryKey, Store, Turn
 
 if TYPE_CHECKING:
     from cachekit.memoization.memory import Memory
@@ -157,11 +157,14 @@ class MemorizedFunc(_Wrapper[P, R]):
         hit = self._look_up(key.entry)
         if hit is not None:
             return hit.value  # type: ignore[no-any-return]
-        miss = self._note(key, bound)
-        clock = time.perf_counter()
-        value = self.func(*args, **kwargs)
-        self._commit(miss, value, time.perf_counter() - clock)
-        return value
+        with self._turn(key.entry) as turn:
+            if turn.hit is not None:
+                return turn.hit.value  # type: ignore[no-any-return]
+            miss = self._note(key, bound)
+            clock = time.perf_counter()
+            value = self.func(*args, **kwargs)
+            self._commit(miss, value, time.perf_counter() - clock)
+            return value
 
     def __repr__(self) -> str:
         return f"MemorizedFunc({self._name}, location={self.memory.location!r})"
@@ -228,11 +231,7 @@ class MemorizedFunc(_Wrapper[P, R]):
 
     def _look_up(self, key: EntryKey) -> _Hit | None:
         try:
-            file = self._store.open(key)
-            if file is None:
-                return None
-            with file:
-                value = read_value(file, modules=self._main_alias)
+            return self._read(key)
         except (ContainerError, IsADirectoryError) as error:
             self._warn("could not be read, and is computed again", error)
             if not isinstance(error, UnsupportedContainer):
@@ -241,8 +240,30 @@ class MemorizedFunc(_Wrapper[P, R]):
         except (OSError, StoreError) as error:
             self._warn("could not be read, and is computed again", error)
             return None
+
+    def _look_again(self, key: EntryKey) -> _Hit | None:
+        """Look up while another may be computing; what fails was told before."""
+        try:
+            return self._read(key)
+        except (ContainerError, OSError, StoreError):
+            return None
+
+    def _read(self, key: EntryKey) -> _Hit | None:
+        file = self._store.open(key)
+        if file is None:
+            return None
+        with file:
+            value = read_value(file, modules=self._main_alias)
         self.memory.counter.hit(key)
         return _Hit(value)
+
+    def _turn(self, key: EntryKey) -> Turn[_Hit]:
+        """Wait for whoever computes this call already; else it is our turn."""
+        if self.memory.on_conflict == "compute":
+            return Turn(None)
+        look_up = functools.partial(self._look_again, key)
+        timeout = self.memory.conflict_timeout
+        return self._store.flights.turn(key.lease, look_up, timeout=timeout)
 
     def _note(self, key: CallKey, bound: dict[str, object]) -> _Miss:
         is_new = key.entry.fingerprint not in self._described
@@ -332,9 +353,10 @@ def _memorize(
 
 
 def _frames_of_ours() -> int:
-    """Count the frames between the caller and the first one outside of this module."""
+    """Count the frames between the caller and the first one outside of the cache."""
     frame: types.FrameType | None = sys._getframe(1)
     count = 0
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
+    ours = ("cachekit.memoization.", "cachekit.stores.")
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(ours):
         frame, count = frame.f_back, count + 1
     return count

@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from cachekit.hashing import HASH_VERSION, function_name
 from cachekit.hashing.code import Environment, Track
@@ -48,8 +48,14 @@ class Memory:
         directory. A `Store` is used as it is. With None nothing is cached and
         every call goes straight to its function.
     compress : bool, int, str or (str, int), default False
-        How values are stored: False raw, True with zstd, a number for a zstd
-        level (1 to 22), or a pair such as ``("zstd", 5)``.
+        How values are stored: False raw, True with zstd, a number from 1 to 9 for a
+        level of zstd, a method as in ``"lz4"`` or ``"zstd+shuffle"``, or a method and
+        its level.
+    on_conflict : {"wait", "compute"}, default "wait"
+        What to do when another thread, process or host computes the same call
+        already: wait for its result, or compute it too.
+    conflict_timeout : float, optional
+        Seconds to wait at most; by default as long as the other one is alive.
 
     Raises
     ------
@@ -72,8 +78,14 @@ class Memory:
         location: str | os.PathLike[str] | Store | None = None,
         *,
         compress: bool | int | str | tuple[str, int] = False,
+        on_conflict: Literal["wait", "compute"] = "wait",
+        conflict_timeout: float | None = None,
     ) -> None:
+        if on_conflict not in ("wait", "compute"):
+            raise ValueError(f"on_conflict={on_conflict!r} is not 'wait' or 'compute'")
         self.compress = compress
+        self.on_conflict = on_conflict
+        self.conflict_timeout = conflict_timeout
         self.codec = codec_from(compress)
         self.counter = CallCounter()
         self.store = _store_at(location)
@@ -91,7 +103,12 @@ class Memory:
 
     def __reduce__(self) -> tuple[Any, ...]:
         place = self.location if isinstance(self.store, LocalStore) else self.store
-        return (_open_memory, (place, self.compress))
+        options = {
+            "compress": self.compress,
+            "on_conflict": self.on_conflict,
+            "conflict_timeout": self.conflict_timeout,
+        }
+        return (_open_memory, (place, options))
 
     def __cachekit_hash__(self) -> object:
         """Count for nothing: where results are kept does not change them."""
@@ -246,8 +263,8 @@ def _memory_at(location: str) -> Memory:
     return Memory(location)
 
 
-def _open_memory(location: Any, compress: Any) -> Memory:
-    return Memory(location, compress=compress)
+def _open_memory(location: Any, options: dict[str, Any]) -> Memory:
+    return Memory(location, **options)
 
 
 def _store_at(location: str | os.PathLike[str] | Store | None) -> Store | None:

@@ -1,6 +1,7 @@
 """Key to entry: where results are kept. Knows nothing of values and functions."""
 
 from cachekit.stores.base import DictStore, EntryInfo, EntryKey, Staging, Store
+from cachekit.stores.leases import Turn
 from cachekit.stores.local import LocalStore
 from cachekit.stores.registry import open_store
 
@@ -11,5 +12,6 @@ __all__ = [
     "LocalStore",
     "Staging",
     "Store",
+    "Turn",
     "open_store",
 ]

@@ -8,6 +8,7 @@ absent is silent, and of two commits of one key the first wins.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
@@ -18,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
+
+from cachekit.stores.leases import SingleFlight
 
 # The file whose presence makes an entry.
 VALUE = "value"
@@ -45,6 +48,11 @@ class EntryKey(NamedTuple):
     function: str
     fingerprint: str
     digest: str
+
+    @property
+    def lease(self) -> str:
+        """The name under which it is said who computes the entry."""
+        return f"{self.fingerprint[:16]}{self.digest}"
 
     @property
     def path(self) -> str:
@@ -129,6 +137,11 @@ class Store(ABC):
     @abstractmethod
     def location(self) -> str:
         """Where the store is, as the user would write it."""
+
+    @functools.cached_property
+    def flights(self) -> SingleFlight:
+        """Who computes what: here for the threads of this process alone."""
+        return SingleFlight()
 
     @abstractmethod
     def open(self, key: EntryKey) -> BinaryIO | None:

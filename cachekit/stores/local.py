@@ -7,6 +7,7 @@
       <function>/<fingerprint>/code.json    one code version
       <function>/<fingerprint>/<aa>/<rest>/ one ENTRY: value, record.json
       .staging/<host>-<pid>-<uuid>/         entries being written
+      .leases/<key>                         who is computing an entry
       .stats/<host>-<pid>-<uuid>.json       how often entries were used
 
 Everything is written into ``.staging`` and renamed to its final name: readers see a
@@ -17,6 +18,7 @@ with a dot may be deleted at any time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -36,6 +38,7 @@ from cachekit.stores.base import (
     Store,
     folder_name,
 )
+from cachekit.stores.leases import SingleFlight, single_flight_at
 from cachekit.stores.staging import StagingArea
 
 FORMAT = 1
@@ -77,6 +80,11 @@ class LocalStore(Store):
     def location(self) -> str:
         """The directory."""
         return str(self.root)
+
+    @functools.cached_property
+    def flights(self) -> SingleFlight:
+        """Who computes what, among all processes that use this directory."""
+        return single_flight_at(self.root / ".leases", self._prepare)
 
     # --- look up ---
 

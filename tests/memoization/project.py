@@ -65,12 +65,18 @@ class Project:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the relative paths of all files in a folder, those staged included."""
+    """Return the relative paths of all files in a store, those staged included.
+
+    But for those that say what the folder is.
+    """
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name not in OF_THE_FOLDER
     )
+
+
+OF_THE_FOLDER = {"store.json", ".gitignore", "CACHEDIR.TAG"}
 
 
 def value_files(store: Path) -> list[Path]:

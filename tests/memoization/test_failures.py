@@ -279,7 +279,7 @@ def test_a_store_of_another_format_is_left_alone(
 
     assert result == 9
     assert_blames(caught, line)
-    assert files_in(store) == ["store.json"]
+    assert [path.name for path in store.rglob("*")] == ["store.json"]
 
 
 class FullStore(LocalStore):
@@ -418,7 +418,7 @@ def test_a_result_that_cannot_be_pickled_is_returned_and_not_published(
 
     assert type(result) is type(make())
     assert_blames(caught, line)
-    assert files_in(store) == [".gitignore", "store.json"]
+    assert files_in(store) == []
 
 
 def test_an_iterator_that_cannot_be_stored_is_not_consumed(memory: Memory) -> None:
@@ -439,7 +439,7 @@ def test_an_interrupt_while_storing_leaves_nothing(memory: Memory, store: Path) 
     with pytest.raises(KeyboardInterrupt):
         memory.cache(lambda: [np.zeros(10_000), Bomb()])()
 
-    assert files_in(store) == [".gitignore", "store.json"]
+    assert files_in(store) == []
 
 
 class InterruptedStore(LocalStore):
@@ -453,7 +453,7 @@ def test_an_interrupt_before_the_commit_leaves_nothing(store: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         Memory(InterruptedStore(store)).cache(square)(3)
 
-    assert files_in(store) == [".gitignore", "store.json"]
+    assert files_in(store) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")

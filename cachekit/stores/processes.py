@@ -1,0 +1,59 @@
+"""Which processes of this host are there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import socket
+from pathlib import Path
+
+
+@functools.cache
+def host() -> str:
+    """Return a name for the machine; containers that share one differ in processes."""
+    name = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
+    with contextlib.suppress(OSError):
+        return f"{name}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    return name
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process of this host is there."""
+    if os.name == "nt":  # where a signal of 0 would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def start_of(pid: int) -> str:
+    """Return when a process was started, in ticks since the machine was.
+
+    A number that was given to another process since has another start. It is ``-``
+    where that cannot be had, and ``0`` for a process that has ended but is still
+    listed, since its parent did not ask for its end.
+    """
+    try:
+        about = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return "-"
+    # The name, in brackets, may hold anything; state and start are the 1st and the
+    # 20th field after it.
+    fields = about.rpartition(")")[2].split()
+    return "0" if fields[0] in "ZX" else fields[19]
+
+
+def is_gone(host_name: str, pid: int, start: str) -> bool:
+    """Tell whether a process is known to be no more: one of this host."""
+    if host_name != host() or pid <= 0:
+        return False
+    if not is_running(pid):
+        return True
+    now = start_of(pid)
+    return "-" not in (start, now) and start != now

@@ -1,0 +1,358 @@
+"""One computes and the others wait, unless they would wait for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachekit.stores import leases, processes
+from cachekit.stores.leases import FileLeases, SingleFlight, single_flight_at
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store" / ".leases"
+
+
+@pytest.fixture(params=["threads", "files"])
+def flights(request: pytest.FixtureRequest, folder: Path) -> SingleFlight:
+    if request.param == "threads":
+        return SingleFlight()
+    return single_flight_at(folder, lambda: None)
+
+
+def nothing() -> int | None:
+    return None
+
+
+def litter(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*"))
+
+
+class Computing:
+    """A result that is there once somebody has computed it, and how often that was."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, int] = {}
+        self.computed = 0
+
+    def get(self, flights: SingleFlight, name: str, **options: Any) -> int:
+        found = self.results.get(name)
+        if found is not None:
+            return found
+        with flights.turn(name, lambda: self.results.get(name), **options) as turn:
+            if turn.hit is None:
+                self.computed += 1
+                time.sleep(0.02)
+                self.results[name] = 1
+            return self.results[name]
+
+
+def test_of_sixteen_threads_one_computes(flights: SingleFlight, folder: Path) -> None:
+    computing, start = Computing(), threading.Barrier(16)
+
+    def work(_: int) -> int:
+        start.wait()
+        return computing.get(flights, "key")
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, range(16))) == [1] * 16
+
+    assert computing.computed == 1
+    assert litter(folder) == []
+
+
+def test_other_keys_do_not_wait(flights: SingleFlight) -> None:
+    with flights.turn("one", nothing), flights.turn("two", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_who_asks_for_what_it_computes_itself_does_not_wait(
+    flights: SingleFlight, folder: Path
+) -> None:
+    with flights.turn("key", nothing), flights.turn("key", nothing) as inner:
+        assert inner.hit is None
+
+    assert litter(folder) == []
+    with flights.turn("key", nothing) as turn:  # the inner one has ended nothing
+        assert turn.hit is None
+
+
+def test_an_error_hands_the_turn_on(flights: SingleFlight, folder: Path) -> None:
+    computing, first = Computing(), threading.Event()
+
+    def fail() -> None:
+        with flights.turn("key", nothing):
+            first.set()
+            time.sleep(0.05)
+            raise ValueError("mine")
+
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(fail)
+        first.wait()
+        assert pool.submit(computing.get, flights, "key").result(timeout=20) == 1
+        with pytest.raises(ValueError, match="mine"):
+            failing.result()
+
+    assert litter(folder) == []
+
+
+def test_who_will_not_wait_longer_computes_too(flights: SingleFlight) -> None:
+    computing = Computing()
+    with flights.turn("key", nothing), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(computing.get, flights, "key", timeout=0.05)
+
+        assert waiting.result(timeout=20) == 1
+
+
+def test_threads_that_need_each_others_key_do_not_wait_for_ever(
+    flights: SingleFlight, folder: Path
+) -> None:
+    both = threading.Barrier(3)
+    rings = ["a", "b", "c"]
+
+    def work(place: int) -> bool:
+        with flights.turn(rings[place], nothing):
+            both.wait()
+            with flights.turn(rings[place - 1], nothing) as turn:
+                return turn.hit is None
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(work, range(3), timeout=30)) == [True] * 3
+
+    assert litter(folder) == []
+
+
+# --- processes ---
+
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from cachekit.stores.leases import FileLeases
+leases = FileLeases(Path(sys.argv[1]), lambda: None)
+lease = leases.acquire(sys.argv[2])
+{more}
+print("mine", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def owner(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start another process that takes a lease and keeps it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str, more: str = "") -> subprocess.Popen[str]:
+        program = textwrap.dedent(OWNER).format(more=more)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(folder), name],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "mine\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_another_process_is_waited_for(
+    owner: Callable[..., subprocess.Popen[str]], folder: Path
+) -> None:
+    owner("key")
+    flights = single_flight_at(folder, lambda: None)
+
+    with flights.turn("key", nothing, timeout=0.3) as turn:
+        assert turn.hit is None
+        assert len(litter(folder)) == 1  # the other one's still
+    results = iter([None, None, 5])
+    with flights.turn("key", lambda: next(results)) as turn:
+        assert turn.hit == 5
+
+
+@pytest.mark.parametrize("is_reaped", [True, False])
+def test_a_killed_owner_is_followed_within_seconds(
+    owner: Callable[..., subprocess.Popen[str]], folder: Path, is_reaped: bool
+) -> None:
+    process = owner("key")
+    flights = single_flight_at(folder, lambda: None)
+    process.kill()
+    if is_reaped:
+        process.wait()
+    else:
+        while processes.start_of(process.pid) != "0":  # it has not ended yet
+            time.sleep(0.001)
+
+    started = time.monotonic()
+    with flights.turn("key", nothing) as turn:
+        assert turn.hit is None
+
+    assert time.monotonic() - started < leases.SILENT_SECONDS / 2
+    assert litter(folder) == []
+
+
+def test_a_stopped_owner_is_followed_after_its_silence(
+    owner: Callable[..., subprocess.Popen[str]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_BUT_RUNNING_SECONDS", 0.5)
+    process = owner("key")
+    process.send_signal(signal.SIGSTOP)
+
+    with single_flight_at(folder, lambda: None).turn("key", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_an_owner_with_a_pulse_is_not_silent(
+    owner: Callable[..., subprocess.Popen[str]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        leases, "SILENT_BUT_RUNNING_SECONDS", 2.5 * leases.HEARTBEAT_SECONDS
+    )
+    owner("key")
+    wait = 3.5 * leases.HEARTBEAT_SECONDS
+
+    with single_flight_at(folder, lambda: None).turn("key", nothing, timeout=wait):
+        assert len(litter(folder)) == 1
+
+
+def test_an_owner_of_another_host_is_followed_after_its_silence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_SECONDS", 0.2)
+    folder.mkdir(parents=True)
+    (folder / "key").write_text(f"elsewhere {os.getpid()} 5 ab")
+
+    with single_flight_at(folder, lambda: None).turn("key", nothing) as turn:
+        assert turn.hit is None
+
+    assert litter(folder) == []
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "a b c d", "\0\xff" * 300])
+def test_a_damaged_lease_is_taken_over(
+    text: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_SECONDS", 0.2)
+    folder.mkdir(parents=True)
+    (folder / "key").write_text(text)
+
+    with single_flight_at(folder, lambda: None).turn("key", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_processes_that_need_each_others_key_do_not_wait_for_ever(
+    owner: Callable[..., subprocess.Popen[str]], folder: Path
+) -> None:
+    owner("theirs", more='leases.note_waiting("theirs", "mine")')
+    flights = single_flight_at(folder, lambda: None)
+
+    with flights.turn("mine", nothing), flights.turn("theirs", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_a_lease_that_another_has_taken_is_not_given_back(folder: Path) -> None:
+    first = FileLeases(folder, lambda: None)
+    lease = first.acquire("key")
+    assert lease is not None
+    (folder / "key").write_text("elsewhere 1 2 ab")
+
+    lease.release()
+
+    assert litter(folder) == ["key"]
+
+
+def test_a_new_owner_is_left_alone_by_one_who_looked_before(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "key").write_text("elsewhere 1 2 new")
+
+    leases._take_away(folder / "key", b"elsewhere 1 2 old")
+
+    assert (folder / "key").read_text() == "elsewhere 1 2 new"
+    assert litter(folder) == ["key"]
+
+
+def test_what_dead_processes_left_is_swept(
+    owner: Callable[..., subprocess.Popen[str]], folder: Path
+) -> None:
+    process = owner("theirs", more='leases.note_waiting("theirs", "mine")')
+    process.kill()
+    process.wait()
+
+    with single_flight_at(folder, lambda: None).turn("other", nothing):
+        assert [name for name in litter(folder) if "theirs" in name] in (
+            [],
+            ["theirs.waits"],  # swept next time
+        )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_does_not_wait_for_threads_that_it_has_not() -> None:
+    program = """
+    import os, threading
+    from pathlib import Path
+    from cachekit.stores.leases import SingleFlight
+    flights, held, go = SingleFlight(), threading.Event(), threading.Event()
+    def hold():
+        with flights.turn("key", lambda: None):
+            held.set()
+            go.wait()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        with flights.turn("key", lambda: None) as turn:
+            os._exit(0 if turn.hit is None else 1)
+    _, status = os.waitpid(child, 0)
+    go.set()
+    thread.join()
+    print(status)
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout == "0\n", done.stderr
+
+
+def test_where_no_lease_can_be_written_all_compute(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    flights = single_flight_at(tmp_path / "file" / ".leases", lambda: None)
+
+    with flights.turn("key", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_a_number_that_another_process_has_now_is_no_owner() -> None:
+    host, start = processes.host(), processes.start_of(os.getpid())
+
+    assert not processes.is_gone(host, os.getpid(), start)
+    assert processes.is_gone(host, os.getpid(), "1")
+    assert not processes.is_gone("elsewhere", os.getpid(), "1")
+    assert not processes.is_gone(host, 1, "-")
