@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 from cachekit.errors import CorruptedFile, UnsupportedContainer
 
@@ -21,6 +21,9 @@ Compress = bool | int | str | tuple[str, int]
 _ANY_LEVEL = range(-100, 100)
 
 _SHUFFLED = "+shuffle"
+
+
+_NO_SAMPLE = memoryview(b"")
 
 
 class Codec(Protocol):
@@ -42,8 +45,11 @@ class Codec(Protocol):
         """
         ...
 
-    def for_items(self, size: int) -> Codec:
-        """Return the codec for a buffer of items of so many bytes: often this one."""
+    def for_items(self, size: int, sample: memoryview = _NO_SAMPLE) -> Codec:
+        """Return the codec for a buffer of items of so many bytes: often this one.
+
+        The sample is how the buffer starts.
+        """
         ...
 
 
@@ -60,7 +66,7 @@ class NoCompression:
         """Return the chunk itself."""
         return stored
 
-    def for_items(self, size: int) -> NoCompression:  # noqa: ARG002
+    def for_items(self, size: int, sample: memoryview = _NO_SAMPLE) -> NoCompression:  # noqa: ARG002
         """Return itself."""
         return self
 
@@ -80,7 +86,7 @@ class _Levelled:
                 f"not {level}"
             )
 
-    def for_items(self, size: int) -> Self:  # noqa: ARG002
+    def for_items(self, size: int, sample: memoryview = _NO_SAMPLE) -> Any:  # noqa: ARG002
         """Return itself."""
         return self
 
@@ -249,10 +255,32 @@ class Shuffled:
             raise CorruptedFile("a chunk does not decompress to its length")
         return _in_order(original, self._size)
 
-    def for_items(self, size: int) -> Codec:
+    def for_items(self, size: int, sample: memoryview = _NO_SAMPLE) -> Codec:  # noqa: ARG002
         """Return the codec for a buffer of items of so many bytes."""
         return Shuffled(self.inner, size) if size > 1 else self.inner
 
+
+class Adaptive(Zstd):
+    """Zstandard, which shuffles the buffers that become smaller by that."""
+
+    def for_items(self, size: int, sample: memoryview = _NO_SAMPLE) -> Codec:
+        """Return the codec for a buffer, by trying both on how it starts."""
+        plain = Zstd(self.level)
+        if size == 1 or len(sample) < _SMALLEST_SAMPLE:
+            return plain
+        sample = sample[: _LARGEST_SAMPLE // size * size]
+        shuffled = Shuffled(plain, size)
+        is_smaller = len(shuffled.compress(sample)) < _GAIN * len(
+            plain.compress(sample)
+        )
+        return shuffled if is_smaller else plain
+
+
+# Where less memory is tried, the answer is not worth its time.
+_SMALLEST_SAMPLE, _LARGEST_SAMPLE = 4096, 1 << 17
+
+# Shuffled memory expands more slowly, so that it has to be worth it.
+_GAIN = 0.97
 
 _KINDS = (NoCompression, Zstd, Lz4, Zlib, Gzip, Bz2, Xz, Lzma)
 _CODECS: dict[str, Any] = {kind.name: kind for kind in _KINDS}
@@ -286,9 +314,9 @@ def codec_from(compress: Compress) -> Codec:
     Parameters
     ----------
     compress : bool, int, str or (str, int)
-        False or 0 for none; True for zstd; a zstd level from 1 to 9; a name; or a name
-        and a level. ``"+shuffle"`` after a name, as in ``"zstd+shuffle"``, sorts the
-        bytes of numbers first.
+        False or 0 for none; True for zstd, with or without shuffling, as is smaller; a
+        level of that from 1 to 9; a name; or a name and a level. ``"+shuffle"`` after a
+        name, as in ``"zstd+shuffle"``, sorts the bytes of numbers first.
 
     Raises
     ------
@@ -305,6 +333,8 @@ def codec_from(compress: Compress) -> Codec:
         )
     if kind is NoCompression:
         return NoCompression()
+    if not isinstance(compress, (str, tuple)):
+        return Adaptive(level)
     codec: Codec = kind() if level is None else kind(level)
     return codec if plain == name else Shuffled(codec)
 

@@ -123,9 +123,8 @@ class Writer:
         self._compressor.close()
 
     def _begin_segment(self, item_size: int) -> None:
-        codec = self._codec.for_items(item_size)
-        self._segment_codec = codec
-        self._segments.append(Segment(codec.name, 0, item_size, []))
+        self._segment_codec: Codec | None = None  # chosen when its first chunk is here
+        self._segments.append(Segment(self._codec.name, 0, item_size, []))
 
     def _end_segment(self) -> None:
         if self._rest:
@@ -137,13 +136,18 @@ class Writer:
 
     def _take(self, chunk: memoryview) -> None:
         number = len(self._segments) - 1
-        if type(self._segment_codec) is NoCompression:
+        codec = self._segment_codec
+        if codec is None:
+            about = self._segments[number]
+            codec = self._segment_codec = self._codec.for_items(about.item_size, chunk)
+            self._segments[number] = about._replace(codec=codec.name)
+        if type(codec) is NoCompression:
             # Its checksum is taken while it is in the processor's cache.
             for piece in self._compressor.finish():
                 self._put_chunk(*piece)
             self._put_chunk(number, len(chunk), chunk, xxh3_64_intdigest(chunk))
             return
-        for piece in self._compressor.take(number, chunk, self._segment_codec):
+        for piece in self._compressor.take(number, chunk, codec):
             self._put_chunk(*piece)
 
     def _put_chunk(

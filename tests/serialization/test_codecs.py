@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lz4.block
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -344,3 +345,33 @@ def test_a_shuffled_chunk_of_another_length_is_corrupted(method: str) -> None:
     for length in (99, 101):
         with pytest.raises(CorruptedFile):
             codec_named(f"{method}+shuffle", 4).decompress(stored, length)
+
+
+@pytest.mark.parametrize("compress", [True, 1, 9])
+@pytest.mark.parametrize(
+    ("array", "is_shuffled"),
+    [
+        (np.arange(100_000) // 7, True),
+        (np.random.default_rng(0).normal(size=100_000), True),
+        (np.random.default_rng(0).normal(size=100_000).round(1), False),
+        (np.arange(100_000, dtype="u1"), False),
+        (np.arange(100), False),  # too short to tell
+    ],
+)
+def test_numbers_are_shuffled_where_that_makes_them_smaller(
+    array: Any, is_shuffled: bool, compress: Any
+) -> None:
+    memory = memoryview(array).cast("B")
+
+    codec = codec_from(compress).for_items(array.itemsize, memory)
+
+    assert codec.name == ("zstd+shuffle" if is_shuffled else "zstd")
+    assert there_and_back(codec, bytes(memory)) == bytes(memory)
+
+
+def test_a_method_that_is_named_is_the_one_that_is_used() -> None:
+    array: Any = np.arange(100_000)
+    memory = memoryview(array).cast("B")
+
+    assert codec_from("zstd").for_items(8, memory).name == "zstd"
+    assert codec_from(("zstd", 3)).for_items(8, memory).name == "zstd"

@@ -473,7 +473,7 @@ class Watched:
             raise Refused(self.fails_at)
         return self.inner.decompress(stored, length)
 
-    def for_items(self, size: int) -> Watched:  # noqa: ARG002  # the protocol's
+    def for_items(self, size: int, sample: Any = b"") -> Watched:  # noqa: ARG002
         return self
 
 
