@@ -112,7 +112,7 @@ def parse_segments(index: memoryview) -> Iterator[Segment]:
         name, length, count, size = _SEGMENT.unpack_from(index, position)
         position += _SEGMENT.size
         end = position + count * _CHUNK.size
-        chunks = [Chunk(*entry) for entry in _CHUNK.iter_unpack(index[position:end])]
+        chunks = list(map(Chunk._make, _CHUNK.iter_unpack(index[position:end])))
         if len(chunks) != count:
             raise struct.error("fewer chunks than promised")
         position = end

@@ -53,32 +53,38 @@ def replacing(path: str) -> Iterator[Any]:
                 yield file
             _upload(local, system, inside)
         return
-    if Path(path).exists() and not Path(path).is_file():
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116  (a small value is soon written)
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
         with Path(path).open("wb") as file:  # a folder: an error; a pipe: no other way
             yield file
         return
     if path.endswith(("/", os.sep)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    target = Path(os.path.realpath(path))
+    target = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+    folder, name = os.path.split(target)
     # A name may have 255 bytes, up to 4 of them a character.
-    partial = target.with_name(f".{target.name[:50]}.{uuid.uuid4().hex}.partial")
+    hidden = f".{name[:50]}.{uuid.uuid4().hex}.partial"
+    partial = os.path.join(folder, hidden)  # noqa: PTH118
     with _created(partial, path) as file:
         try:
             yield file
             file.close()
-            with contextlib.suppress(FileNotFoundError):
-                partial.chmod(stat.S_IMODE(target.stat().st_mode))
-            partial.replace(target)
+            if mode is not None:
+                os.chmod(partial, stat.S_IMODE(mode))  # noqa: PTH101
+            os.replace(partial, target)  # noqa: PTH105
         except BaseException:
             with contextlib.suppress(OSError):  # of a full disk, once more
                 file.close()
-            partial.unlink(missing_ok=True)
+            Path(partial).unlink(missing_ok=True)
             raise
 
 
-def _created(partial: Path, path: str) -> BinaryIO:
+def _created(partial: str, path: str) -> BinaryIO:
     try:
-        return partial.open("xb")
+        return open(partial, "xb")  # noqa: SIM115, PTH123
     except OSError as error:
         error.filename = path  # which the user knows
         raise
