@@ -298,6 +298,11 @@ class MemorizedFunc(_Wrapper[P, R]):
                 staging.commit()
         except Exception as error:  # noqa: BLE001  (pickling runs the value's code)
             self._warn("could not be stored", error)
+            return
+        try:
+            self.memory.after_commit(size)
+        except (OSError, StoreError) as error:
+            self._warn("was stored, but its store could not be kept small", error)
 
     def _describe_code(self, key: EntryKey, code: CodeVersion) -> None:
         if code.fingerprint != key.fingerprint:  # edited between two steps

@@ -8,6 +8,7 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
@@ -19,8 +20,10 @@ from cachekit.memoization.function import (
     NotMemorizedFunc,
 )
 from cachekit.memoization.tally import CallCounter, Tally
+from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.serialization import codec_from
 from cachekit.stores import DictStore, LocalStore, Store, open_store
+from cachekit.stores.eviction import Limits, Policy, parse_age, parse_size
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +59,17 @@ class Memory:
         already: wait for its result, or compute it too.
     conflict_timeout : float, optional
         Seconds to wait at most; by default as long as the other one is alive.
+    max_bytes : int or str, optional
+        What the results may take: a number, or a text as ``"500M"``, ``"10G"``,
+        ``"2GiB"``, in units of 1024. When more was stored, entries leave until nine
+        tenths are left; that is looked at after one commit in some.
+    max_entries : int, optional
+        How many results there may be.
+    max_age : float, str or timedelta, optional
+        Results that were not used for so long leave: seconds, or ``"30min"``, ``"7d"``.
+    policy : {"lru", "cost"}, default "lru"
+        Which entries leave first: those not used for longest, or those that are
+        quickest to compute again for their size.
 
     Raises
     ------
@@ -80,6 +94,10 @@ class Memory:
         compress: bool | int | str | tuple[str, int] = False,
         on_conflict: Literal["wait", "compute"] = "wait",
         conflict_timeout: float | None = None,
+        max_bytes: int | str | None = None,
+        max_entries: int | None = None,
+        max_age: float | str | timedelta | None = None,
+        policy: Policy = "lru",
     ) -> None:
         if on_conflict not in ("wait", "compute"):
             raise ValueError(f"on_conflict={on_conflict!r} is not 'wait' or 'compute'")
@@ -89,6 +107,13 @@ class Memory:
         self.codec = codec_from(compress)
         self.counter = CallCounter()
         self.store = _store_at(location)
+        self.policy: Policy = policy
+        self.limits = _limits(max_bytes, max_entries, max_age)
+        if policy not in ("lru", "cost"):
+            raise ValueError(f"policy={policy!r} is not 'lru' or 'cost'")
+        self._upkeep: Upkeep | None = None
+        if self.store is not None and any(limit is not None for limit in self.limits):
+            self._upkeep = Upkeep(self.store, self.limits, policy)
         if self.store is not None:
             # At the end of the process, or when the memory is no longer used.
             weakref.finalize(self, self.counter.save, self.store)
@@ -107,6 +132,8 @@ class Memory:
             "compress": self.compress,
             "on_conflict": self.on_conflict,
             "conflict_timeout": self.conflict_timeout,
+            "policy": self.policy,
+            **self.limits._asdict(),
         }
         return (_open_memory, (place, options))
 
@@ -201,6 +228,37 @@ class Memory:
             _log.info("clearing the cache at %s", self.location)
         self.store.clear()
 
+    def reduce_size(
+        self,
+        bytes_limit: int | str | None = None,
+        items_limit: int | None = None,
+        age_limit: float | str | timedelta | None = None,
+    ) -> None:
+        """Remove results until the store is within limits; without any, do nothing.
+
+        Parameters
+        ----------
+        bytes_limit : int or str, optional
+            Bytes to be left at most, as for `max_bytes`.
+        items_limit : int, optional
+            Results to be left at most.
+        age_limit : timedelta, float or str, optional
+            Results not used for longer leave.
+
+        Raises
+        ------
+        ValueError
+            If a limit is not understood, or negative.
+        """
+        limits = _limits(bytes_limit, items_limit, age_limit)
+        if self.store is not None and any(limit is not None for limit in limits):
+            evict(self.store, limits, policy=self.policy)
+
+    def after_commit(self, size: int) -> None:
+        """Note that an entry of so many bytes was stored; evict what is too much."""
+        if self._upkeep is not None:
+            self._upkeep.after_commit(size)
+
     def tally(self) -> Tally:
         """Sum up what the cache did for this process so far."""
         return self.counter.tally(self.store or DictStore())
@@ -265,6 +323,22 @@ def _memory_at(location: str) -> Memory:
 
 def _open_memory(location: Any, options: dict[str, Any]) -> Memory:
     return Memory(location, **options)
+
+
+def _limits(
+    max_bytes: int | str | None,
+    max_entries: Any,
+    max_age: float | str | timedelta | None,
+) -> Limits:
+    if max_entries is not None and (
+        not isinstance(max_entries, int) or max_entries < 0
+    ):
+        raise ValueError(f"a number of entries is not {max_entries!r}")
+    return Limits(
+        None if max_bytes is None else parse_size(max_bytes),
+        max_entries,
+        None if max_age is None else parse_age(max_age),
+    )
 
 
 def _store_at(location: str | os.PathLike[str] | Store | None) -> Store | None:
