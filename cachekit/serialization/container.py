@@ -88,7 +88,7 @@ def pack_trailer(header: bytes, index: bytes, offset: int) -> bytes:
     return places + struct.pack("<Q8s", checksum, END_MAGIC)
 
 
-def length_told(head: bytearray) -> int:
+def length_told(head: bytes | bytearray) -> int:
     """Check magic and version; return how long the container says it is."""
     if len(head) < HEADER.size:
         raise CorruptedFile(f"{len(head)} bytes are too few for a container")

@@ -84,7 +84,7 @@ def replacing(path: str) -> Iterator[Any]:
 
 def _created(partial: str, path: str) -> BinaryIO:
     try:
-        return open(partial, "xb")  # noqa: SIM115, PTH123
+        return open(partial, "xb")  # noqa: PTH123
     except OSError as error:
         error.filename = path  # which the user knows
         raise

@@ -124,14 +124,26 @@ class _Source:
 
     def __init__(self, file: BinaryIO, *, alone: bool) -> None:
         self._file = file
-        can_seek = file.seekable()
-        self.start = file.tell() if can_seek else 0
-        head = bytearray(file.read(SMALL_CONTAINER if can_seek else HEADER.size))
-        if len(head) < SMALL_CONTAINER and not head.endswith(END_MAGIC):
-            _read_on(file, head, SMALL_CONTAINER if can_seek else HEADER.size)
-        self.length = length_told(head)
+        self.is_writable = self._is_at_end = False
         self._whole: memoryview | None = None
-        self.is_writable = False
+        first = file.read(SMALL_CONTAINER) if alone else b""
+        if alone and len(first) < SMALL_CONTAINER and first.endswith(END_MAGIC):
+            self.length = length_told(first)
+            if self.length == len(first):  # one call: the quickest hits are such
+                self.start, self._whole = 0, memoryview(first)
+                self._is_at_end = True
+                return
+        self._locate(file, bytearray(first), alone)
+
+    def _locate(self, file: BinaryIO, head: bytearray, alone: bool) -> None:
+        can_seek = file.seekable()
+        self.start = file.tell() - len(head) if can_seek else 0
+        wanted = SMALL_CONTAINER if can_seek else HEADER.size
+        if not head:
+            head += file.read(wanted)
+        if len(head) < wanted and not head.endswith(END_MAGIC):
+            _read_on(file, head, wanted)
+        self.length = length_told(head)
         if can_seek and self.length > len(head):
             actual = file.seek(0, os.SEEK_END) - self.start
         elif can_seek:
@@ -172,7 +184,7 @@ class _Source:
 
     def leave(self) -> None:
         """Leave the file where the container ends."""
-        if self._file.seekable():
+        if not self._is_at_end and self._file.seekable():
             self._file.seek(self.start + self.length)
 
 
