@@ -22,7 +22,7 @@ from cachekit.memoization.function import (
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.serialization import codec_from
-from cachekit.stores import DictStore, LocalStore, Store, open_store
+from cachekit.stores import DictStore, Store, open_store
 from cachekit.stores.eviction import Limits, Policy, parse_age, parse_size
 
 P = ParamSpec("P")
@@ -127,7 +127,6 @@ class Memory:
         return f"Memory(location={self.location!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        place = self.location if isinstance(self.store, LocalStore) else self.store
         options = {
             "compress": self.compress,
             "on_conflict": self.on_conflict,
@@ -135,7 +134,7 @@ class Memory:
             "policy": self.policy,
             **self.limits._asdict(),
         }
-        return (_open_memory, (place, options))
+        return (_open_memory, (self.store, options))
 
     def __cachekit_hash__(self) -> object:
         """Count for nothing: where results are kept does not change them."""

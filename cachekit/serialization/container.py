@@ -49,6 +49,13 @@ _CHUNK = struct.Struct("<QQQQ")
 TRAILER = struct.Struct("<QQ32sQ8s")
 _UNSIGNED = bytes(32)
 
+# An index of one chunk: a segment and its only entry.
+_ONE_CHUNK = struct.Struct("<16sQIIQQQQ")
+_NONE = NoCompression.name.encode().ljust(16, b"\0")
+
+# The end of the trailer: its checksum, and the magic.
+_SEAL_BYTES = 16
+
 # How much of the trailer its own checksum covers: all before the checksum.
 TRAILER_CHECKED = 48
 
@@ -103,6 +110,38 @@ def length_told(head: bytes | bytearray) -> int:
         raise CorruptedFile("the container was not written to its end")
     told: int = length
     return told
+
+
+def stream_alone(content: bytes) -> memoryview | None:
+    """Return the stream of a container that is this one small chunk and no more.
+
+    Most values are stored so. Of any other container, and of one that is damaged, it
+    returns None: the usual way reads the one, and says of the other what is wrong.
+    """
+    size = len(content)
+    end = size - _ONE_CHUNK.size - TRAILER.size
+    if not HEADER.size < end <= HEADER.size + CHUNK_BYTES:
+        return None
+    magic, version, _, length = HEADER.unpack_from(content)
+    name, total, count, _, *chunk, checksum = _ONE_CHUNK.unpack_from(content, end)
+    place, index_length, _, seal, last = TRAILER.unpack_from(
+        content, size - TRAILER.size
+    )
+    inside = end - HEADER.size
+    if (
+        (magic, version, length, last) != (MAGIC, VERSION, size, END_MAGIC)
+        or (place, index_length) != (end, _ONE_CHUNK.size)
+        or (name, count, total) != (_NONE, 1, inside)
+        or chunk != [HEADER.size, inside, inside]
+    ):
+        return None
+    view = memoryview(content)
+    stream = view[HEADER.size : end]
+    sealed = b"".join((view[: HEADER.size], view[end : size - _SEAL_BYTES]))
+    is_whole = xxh3_64_intdigest(stream) == checksum and (
+        xxh3_64_intdigest(sealed) == seal
+    )
+    return stream if is_whole else None
 
 
 def parse_segments(index: memoryview) -> Iterator[Segment]:

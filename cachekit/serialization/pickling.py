@@ -122,8 +122,9 @@ def rebuild(
     modules : mapping of str to str, optional
         Modules to be looked for under another name.
     """
-    if modules and any(name.encode() in bytes(stream) for name in modules):
-        file = io.BytesIO(stream)
+    content = bytes(stream) if modules else b""
+    if modules and any(name.encode() in content for name in modules):
+        file = io.BytesIO(content)
         return Rebuilder(file, buffers=buffers, modules=modules).load()
     return pickle.loads(stream, buffers=buffers)
 

@@ -28,6 +28,7 @@ from cachekit.serialization.container import (
     pack_segment,
     pack_trailer,
     parse_segments,
+    stream_alone,
 )
 from cachekit.serialization.files import write_all
 from cachekit.serialization.threads import submit, usable_cores
@@ -76,7 +77,12 @@ def read(
     UnsupportedContainer
         If it was written by a newer version.
     """
-    source = _Source(file, alone=alone)
+    first = file.read(SMALL_CONTAINER) if alone else b""
+    if 0 < len(first) < SMALL_CONTAINER:  # there is no more of it
+        small = stream_alone(first)
+        if small is not None:
+            return Content(small, [], is_compressed=False)
+    source = _Source(file, first, alone=alone)
     stream, *buffers = _segments(source)
     with _Filler(source) as filler:
         content = filler.fill(stream)
@@ -104,7 +110,7 @@ def give_up_checksums(file: BinaryIO) -> None:
     file : binary file
         Open for reading and writing, at the start of the container.
     """
-    source = _Source(file, alone=False)
+    source = _Source(file, b"", alone=False)
     segments = _segments(source)
     for segment in segments[1:]:
         if _lies_as_it_is(segment):
@@ -122,38 +128,26 @@ def give_up_checksums(file: BinaryIO) -> None:
 class _Source:
     """The bytes of a container: a small one is read whole, a large one as needed."""
 
-    def __init__(self, file: BinaryIO, *, alone: bool) -> None:
+    def __init__(self, file: BinaryIO, first: bytes, *, alone: bool) -> None:
         self._file = file
-        self.is_writable = self._is_at_end = False
-        self._whole: memoryview | None = None
-        first = file.read(SMALL_CONTAINER) if alone else b""
-        if alone and len(first) < SMALL_CONTAINER and first.endswith(END_MAGIC):
-            self.length = length_told(first)
-            if self.length == len(first):  # one call: the quickest hits are such
-                self.start, self._whole = 0, memoryview(first)
-                self._is_at_end = True
-                return
-        self._locate(file, bytearray(first), alone)
-
-    def _locate(self, file: BinaryIO, head: bytearray, alone: bool) -> None:
         can_seek = file.seekable()
-        self.start = file.tell() - len(head) if can_seek else 0
+        self.start = file.tell() - len(first) if can_seek else 0
         wanted = SMALL_CONTAINER if can_seek else HEADER.size
-        if not head:
-            head += file.read(wanted)
+        head = bytearray(first or file.read(wanted))
         if len(head) < wanted and not head.endswith(END_MAGIC):
             _read_on(file, head, wanted)
         self.length = length_told(head)
+        self._whole: memoryview | None = None
+        self.is_writable = False
         if can_seek and self.length > len(head):
             actual = file.seek(0, os.SEEK_END) - self.start
         elif can_seek:
             self._whole = memoryview(head)[: self.length]
             actual = len(head)
         else:
-            content = bytearray(head)
-            _read_on(file, content, self.length + alone)
-            self._whole, self.is_writable = memoryview(content), True
-            actual = len(content)
+            _read_on(file, head, self.length + alone)
+            self._whole, self.is_writable = memoryview(head), True
+            actual = len(head)
         if actual < self.length:
             raise CorruptedFile(
                 f"of {self.length} bytes there are {actual}: the file is truncated"
@@ -184,7 +178,7 @@ class _Source:
 
     def leave(self) -> None:
         """Leave the file where the container ends."""
-        if not self._is_at_end and self._file.seekable():
+        if self._file.seekable():
             self._file.seek(self.start + self.length)
 
 

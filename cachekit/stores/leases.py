@@ -223,7 +223,7 @@ class FileLeases:
     ----------
     folder : Path
         Made when the first lease is taken.
-    prepare : callable, optional
+    prepare : callable
         Called before that, to make what lies above it.
     """
 
@@ -242,18 +242,19 @@ class FileLeases:
         """
         path = f"{self._folder}{os.sep}{name}"
         text = b"%s%x" % (_who_am_i(os.getpid()), next(_count))
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         try:
-            try:
-                file = os.open(path, flags, 0o600)
-            except FileNotFoundError:
-                self._prepare()
-                self._folder.mkdir(parents=True, exist_ok=True)
-                file = os.open(path, flags, 0o600)
+            file = os.open(path, _NEW_FILE, 0o600)
         except FileExistsError:
             return None
+        except FileNotFoundError:
+            self._prepare()
+            self._folder.mkdir(exist_ok=True)
+            return self.acquire(name)
         try:
             os.write(file, text)
+        except OSError:  # the disk is full: an empty lease would be waited for
+            os.unlink(path)  # noqa: PTH108
+            raise
         finally:
             os.close(file)
         lease = Lease(path, text)
@@ -284,8 +285,9 @@ class FileLeases:
             if lease is not None or hit is not None:
                 return lease, hit
             if seen.is_lost(path):
-                _take_away(path, seen.text)
-                continue
+                if _take_away(path, seen.text):
+                    continue
+                return None, None  # it cannot be removed: a store that is read-only
             if until is not None and time.monotonic() >= until:
                 return None, None
             time.sleep(pause)
@@ -373,15 +375,24 @@ class _Seen:
         return time.monotonic() - self._since > silence
 
 
-def _take_away(path: Path, text: bytes) -> None:
-    """Remove a lease that was judged lost, unless it is another one by now."""
+def _take_away(path: Path, text: bytes) -> bool:
+    """Remove a lease that was judged lost, unless it is another one by now.
+
+    Returns False if that is not allowed here.
+    """
     away = path.with_name(f".lost-{secrets.token_hex(8)}")
-    with contextlib.suppress(OSError):
+    try:
         path.rename(away)  # of several who try this, one succeeds
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
         if _read(away) != text:  # a new owner was quicker: give it back
             with contextlib.suppress(OSError):
                 os.link(away, path)
         away.unlink()
+    return True
 
 
 def _owner(text: bytes) -> tuple[str, int, str]:
@@ -464,6 +475,8 @@ def single_flight_at(folder: Path, prepare: Callable[[], object]) -> SingleFligh
             known = _flights_at[str(folder)] = SingleFlight(FileLeases(folder, prepare))
         return known
 
+
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
 _heart = _Heart()
 _count = itertools.count()

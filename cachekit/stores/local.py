@@ -6,13 +6,14 @@
       store.json                            formats, written once
       <function>/<fingerprint>/code.json    one code version
       <function>/<fingerprint>/<aa>/<rest>/ one ENTRY: value, record.json
-      .staging/<host>-<pid>-<uuid>/         entries being written
+      .staging/<process>-<uuid>/            entries being written
       .leases/<key>                         who is computing an entry
-      .stats/<host>-<pid>-<uuid>.json       how often entries were used
+      .stats/<process>-<uuid>.json          how often entries were used
 
 Everything is written into ``.staging`` and renamed to its final name: readers see a
 whole entry or none, whatever dies in between. Anything under a name that begins
-with a dot may be deleted at any time.
+with a dot may be deleted at any time. A folder that holds nothing else also gets a
+``.gitignore`` and a ``CACHEDIR.TAG``, so that git and backups pass it by.
 """
 
 from __future__ import annotations
@@ -49,6 +50,17 @@ TOUCH_SECONDS = 3600
 # Each process adds one file of statistics; so many are merged into one.
 MOST_STATS_FILES = 16
 
+# What makes git and backups (https://bford.info/cachedir/) pass a folder by.
+_PASS_BY = {
+    "CACHEDIR.TAG": b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# This file is a cache directory tag created by cachekit.\n"
+    b"# For information about cache directory tags see https://bford.info/cachedir/\n",
+    ".gitignore": b"# Made by cachekit: not for git.\n*\n",
+}
+
+# What is found in a folder that a store has for itself, before it is one.
+_OF_A_NEW_STORE = {*_PASS_BY, ".staging", ".leases", ".stats"}
+
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PREFIX = re.compile(r"[0-9a-f]{2}")
 
@@ -59,22 +71,34 @@ class LocalStore(Store):
     Parameters
     ----------
     root : str or path-like
-        The directory; made at the first commit. ``~`` is the home directory.
+        The directory; made when first written to, for its owner alone (mode 0700).
+        One that is there keeps its mode. ``~`` is the home directory.
     hash_version : int, optional
         Written to ``store.json``, for the reader's information.
+    durable : bool, default False
+        Have a commit wait until the disk has it: what was committed outlives a power
+        cut, and an entry is never there with its name alone. Takes milliseconds.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, hash_version: int | None = None
+        self,
+        root: str | os.PathLike[str],
+        *,
+        hash_version: int | None = None,
+        durable: bool = False,
     ) -> None:
         self.root = Path(root).expanduser().absolute()
         self._base = f"{self.root}{os.sep}"
-        self._staging = StagingArea(self.root)
+        self._staging = StagingArea(self.root, durable=durable)
         self._hash_version = hash_version
         self._prepared_by: int | None = None
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self.root)!r})"
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave behind who computes what: another process has its own to ask."""
+        return {name: value for name, value in vars(self).items() if name != "flights"}
 
     @property
     def location(self) -> str:
@@ -134,11 +158,6 @@ class LocalStore(Store):
             return
         if function is None:
             self._staging.remove(self.root / ".stats")
-        else:
-            start = f"{folder_name(function)}/"
-            self._add_counts(
-                {path: -n for path, n in self.hits().items() if path.startswith(start)}
-            )
         for folder in self._function_folders(function):
             versions = _code_versions(folder)
             for version in versions:
@@ -146,26 +165,30 @@ class LocalStore(Store):
             if versions:
                 with contextlib.suppress(OSError):  # something else lives there
                     folder.rmdir()
+        if function is not None:  # last, since it writes: the disk may be full
+            start = f"{folder_name(function)}/"
+            self._add_counts(
+                {path: -n for path, n in self.hits().items() if path.startswith(start)}
+            )
 
     def _prepare(self) -> None:
         """Make the root, check that it is ours, sweep what dead processes left."""
-        if self._prepared_by == os.getpid() and self.root.is_dir():
+        if self._prepared_by == os.getpid() and (self.root / "store.json").is_file():
             return
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._staging.make_root()
         if not self._is_ours():
             self._make_ours()
         self._staging.sweep()
         self._prepared_by = os.getpid()
 
     def _make_ours(self) -> None:
-        """Make the root a store; only a folder of its own is hidden from git."""
+        """Make the root a store; only a folder of its own is to be passed by."""
         facts: dict[str, object] = {"store": "cachekit", "format": FORMAT}
         if self._hash_version is not None:
             facts["hash_version"] = self._hash_version
-        if all(path.name in (".staging", ".stats") for path in self.root.iterdir()):
-            self._staging.write_once(
-                self.root / ".gitignore", b"# Made by cachekit: not for git.\n*\n"
-            )
+        if all(path.name in _OF_A_NEW_STORE for path in self.root.iterdir()):
+            for name, content in _PASS_BY.items():
+                self._staging.write_once(self.root / name, content)
         self._staging.write(self.root / "store.json", _to_json(facts))
 
     def _is_ours(self) -> bool:
@@ -230,7 +253,7 @@ class LocalStore(Store):
             return
         self._prepare()
         folder = self.root / ".stats"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         others = list(folder.glob("*.json"))
         if len(others) >= MOST_STATS_FILES:
             _merge(counts, self._adopt(others))
@@ -261,8 +284,7 @@ class _LocalStaging(Staging):
     def __init__(self, area: StagingArea, final: Path) -> None:
         self._area = area
         self._final = final
-        self._folder = area.new_path()
-        self._folder.mkdir(parents=True)
+        self._folder = area.new_folder()
 
     def open(self, name: str) -> BinaryIO:
         return (self._folder / name).open("wb")

@@ -12,10 +12,15 @@ from pathlib import Path
 
 @functools.cache
 def host() -> str:
-    """Return a name for the machine; containers that share one differ in processes."""
+    """Return a name for the machine, which no other has that may see our files.
+
+    Two may be called alike, so that the start of the machine takes part, and
+    containers that share it differ in their processes.
+    """
     name = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
     with contextlib.suppress(OSError):
-        return f"{name}.{Path('/proc/self/ns/pid').stat().st_ino}"
+        start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return f"{name}.{start}.{Path('/proc/self/ns/pid').stat().st_ino}"
     return name
 
 

@@ -11,13 +11,11 @@ import contextlib
 import errno
 import functools
 import os
-import re
 import shutil
-import socket
-import time
 import uuid
 from pathlib import Path
 
+from cachekit.stores import processes
 from cachekit.stores.base import VALUE
 
 # Staging left by another host is not known to be dead before it is this old.
@@ -35,23 +33,43 @@ class StagingArea:
     Parameters
     ----------
     root : Path
-        The folder of the store.
+        The folder of the store; whoever removes it stops what is being written.
+    durable : bool
+        Wait until the disk has what is renamed, and then until it has the new name.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, durable: bool) -> None:
         self.folder = root / ".staging"
+        self._root = root
+        self._durable = durable
+
+    def make_root(self) -> None:
+        """Make the folder of the store, unless it is there, for its owner alone."""
+        missing = [
+            path for path in (self._root, *self._root.parents) if not path.exists()
+        ]
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._durable:
+            for path in missing:
+                _sync(path.parent)
 
     def new_path(self) -> Path:
         """Return a path that no other process or thread will ever use."""
-        return self.folder / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
+        return self.folder / f"{_process(os.getpid())}-{uuid.uuid4().hex}"
+
+    def new_folder(self) -> Path:
+        """Make a folder to write into."""
+        folder = self.new_path()
+        self._make_folder(folder)
+        return folder
 
     def write(self, path: Path, content: bytes) -> None:
         """Publish a single file whole."""
         staged = self.new_path()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder(self.folder)
         try:
             staged.write_bytes(content)
-            _rename_into_place(staged, path)
+            self._rename_into_place(staged, path)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
@@ -65,10 +83,10 @@ class StagingArea:
         """Rename a staged folder to its final name; False if there is one already."""
         while True:
             try:
-                _rename_into_place(staged, final)
+                self._rename_into_place(staged, final)
             except OSError as error:
-                is_in_the_way = error.errno == errno.ENOTDIR and final.is_file()
-                if error.errno not in _ALREADY_THERE and not is_in_the_way:
+                is_no_folder = error.errno == errno.ENOTDIR and os.path.lexists(final)
+                if error.errno not in _ALREADY_THERE and not is_no_folder:
                     raise
                 if (final / VALUE).is_file():
                     return False
@@ -80,10 +98,11 @@ class StagingArea:
         """Rename a folder away, then empty it: readers see all of it or nothing."""
         away = self.new_path()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder(self.folder)
             folder.rename(away)
         except FileNotFoundError:
             return
+        self._sync_above(folder)
         # A commit that had found its way before the rename may still arrive.
         for _ in range(MOST_RENAMES):
             shutil.rmtree(away, ignore_errors=True)
@@ -93,62 +112,106 @@ class StagingArea:
                 return
 
     def sweep(self) -> None:
-        """Remove the staging folders of processes that are no more."""
+        """Remove what processes that are no more have left."""
+        if self.folder.is_symlink():  # it leads to what may not be ours
+            return
         with contextlib.suppress(FileNotFoundError):
             for left in list(self.folder.iterdir()):
-                if _is_abandoned(left):
+                if self._is_abandoned(left):
                     shutil.rmtree(left, ignore_errors=True)
                     with contextlib.suppress(OSError):
                         left.unlink(missing_ok=True)
 
-
-def _rename_into_place(staged: Path, final: Path) -> None:
-    """Rename, making the folders above it, which a `clear` may take away meanwhile."""
-    for _ in range(MOST_RENAMES):
+    def _is_abandoned(self, left: Path) -> bool:
+        host, pid, start = _owner(left.name)
+        if host == processes.host() and os.name != "nt":
+            return processes.is_gone(host, pid, start)
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError:  # taken away between two of them
-            continue
-        except FileExistsError:
-            if final.parent.exists():  # a file is in the way
-                raise
-            continue
-        try:
-            staged.rename(final)
+            # Both by the clock of the file server, which ours may not agree with.
+            age = self.folder.stat().st_mtime - left.lstat().st_mtime
         except FileNotFoundError:
-            if not staged.exists():
+            return False
+        return age > FOREIGN_STAGING_SECONDS
+
+    def _rename_into_place(self, staged: Path, final: Path) -> None:
+        if self._durable:
+            for path in (*staged.rglob("*"), staged):
+                _sync(path)
+        self._rename(staged, final)
+        self._sync_above(final)
+
+    def _rename(self, staged: Path, final: Path) -> None:
+        """Rename, making the folders above, which a `clear` may take away meanwhile."""
+        for _ in range(MOST_RENAMES):
+            try:
+                self._make_folder(final.parent)
+            except FileExistsError:
+                if final.parent.exists():  # a file is in the way
+                    raise
+                continue
+            except FileNotFoundError:  # taken away between two of them
+                if not staged.exists():
+                    raise
+                continue
+            try:
+                staged.rename(final)
+            except FileNotFoundError:
+                if not staged.exists():
+                    raise
+            else:
+                return
+        raise FileNotFoundError(
+            errno.ENOENT, "its folder is cleared again and again", final
+        )
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, but not the root, which is private."""
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            if folder.parent == self._root:
                 raise
-        else:
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+
+    def _sync_above(self, path: Path) -> None:
+        """Wait until the disk has a new name, and the folders that lead to it."""
+        if not self._durable:
             return
-    raise FileNotFoundError(
-        errno.ENOENT, "its folder is cleared again and again", final
-    )
+        with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+            for folder in path.parents:
+                _sync(folder)
+                if folder == self._root:
+                    return
 
 
-def _is_abandoned(staging: Path) -> bool:
-    host, _, pid = staging.name.rpartition("-")[0].rpartition("-")
-    if host == _host() and pid.isascii() and pid.isdigit() and os.name != "nt":
-        return not _is_running(int(pid))
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":  # which cannot be asked for that
+        return
+    file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
-        return time.time() - staging.stat().st_mtime > FOREIGN_STAGING_SECONDS
-    except FileNotFoundError:
-        return False
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
-@functools.cache
-def _host() -> str:
-    """Return a name for the machine; containers that share one differ in processes."""
-    name = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())
-    with contextlib.suppress(OSError):
-        return f"{name}.{Path('/proc/self/ns/pid').stat().st_ino}"
-    return name
+@functools.lru_cache(maxsize=1)
+def _process(pid: int) -> str:
+    """Name a process of this host as no other ever is; no part has a ``-`` in it.
+
+    A number alone is not enough: in a container that starts again, the new process
+    has the one of the old.
+    """
+    start = processes.start_of(pid).replace("-", "unknown")
+    return f"{processes.host()}-{pid}-{start}"
 
 
-def _is_running(pid: int) -> bool:
+def _owner(name: str) -> tuple[str, int, str]:
+    """Return host, process and its start from the name of what is staged."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+        host, pid, start, _ = name.split("-")
+        return host, int(pid), start
+    except ValueError:
+        return "", -1, ""

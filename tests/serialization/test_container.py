@@ -1029,3 +1029,22 @@ class Unheard(NoCompression):
 def test_an_unknown_codec_is_refused_and_named() -> None:
     with pytest.raises(UnsupportedContainer, match="unheard-of"):
         unpack(pack(b"stream", codec=Unheard()))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.lists(st.binary(max_size=9), max_size=1))
+def test_the_short_way_gives_what_the_usual_way_gives(
+    stream: bytes, buffers: list[bytes]
+) -> None:
+    packed = pack(stream, buffers)
+
+    alone = container.stream_alone(packed)
+
+    assert (alone is not None) == (len(stream) > 0 and not buffers)
+    if alone is not None:
+        assert bytes(alone) == stream
+        for place in range(len(packed)):
+            damaged = flipped(packed, place)
+            assert container.stream_alone(damaged) is None
+        assert container.stream_alone(packed[:-1]) is None
+        assert container.stream_alone(packed + b"0") is None

@@ -25,11 +25,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store" / ".leases"
 
 
+def made(folder: Path) -> Callable[[], None]:
+    """Return what makes the folder of the store, as a store does."""
+    return lambda: folder.parent.mkdir(parents=True, exist_ok=True)
+
+
 @pytest.fixture(params=["threads", "files"])
 def flights(request: pytest.FixtureRequest, folder: Path) -> SingleFlight:
     if request.param == "threads":
         return SingleFlight()
-    return single_flight_at(folder, lambda: None)
+    return single_flight_at(folder, made(folder))
 
 
 def nothing() -> int | None:
@@ -140,7 +145,8 @@ OWNER = """
 import os, sys, time
 from pathlib import Path
 from cachekit.stores.leases import FileLeases
-leases = FileLeases(Path(sys.argv[1]), lambda: None)
+folder = Path(sys.argv[1])
+leases = FileLeases(folder, lambda: folder.parent.mkdir(exist_ok=True))
 lease = leases.acquire(sys.argv[2])
 {more}
 print("mine", flush=True)
@@ -177,7 +183,7 @@ def test_another_process_is_waited_for(
     owner: Callable[..., subprocess.Popen[str]], folder: Path
 ) -> None:
     owner("key")
-    flights = single_flight_at(folder, lambda: None)
+    flights = single_flight_at(folder, made(folder))
 
     with flights.turn("key", nothing, timeout=0.3) as turn:
         assert turn.hit is None
@@ -192,7 +198,7 @@ def test_a_killed_owner_is_followed_within_seconds(
     owner: Callable[..., subprocess.Popen[str]], folder: Path, is_reaped: bool
 ) -> None:
     process = owner("key")
-    flights = single_flight_at(folder, lambda: None)
+    flights = single_flight_at(folder, made(folder))
     process.kill()
     if is_reaped:
         process.wait()
@@ -217,7 +223,7 @@ def test_a_stopped_owner_is_followed_after_its_silence(
     process = owner("key")
     process.send_signal(signal.SIGSTOP)
 
-    with single_flight_at(folder, lambda: None).turn("key", nothing) as turn:
+    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
         assert turn.hit is None
 
 
@@ -232,7 +238,7 @@ def test_an_owner_with_a_pulse_is_not_silent(
     owner("key")
     wait = 3.5 * leases.HEARTBEAT_SECONDS
 
-    with single_flight_at(folder, lambda: None).turn("key", nothing, timeout=wait):
+    with single_flight_at(folder, made(folder)).turn("key", nothing, timeout=wait):
         assert len(litter(folder)) == 1
 
 
@@ -243,7 +249,7 @@ def test_an_owner_of_another_host_is_followed_after_its_silence(
     folder.mkdir(parents=True)
     (folder / "key").write_text(f"elsewhere {os.getpid()} 5 ab")
 
-    with single_flight_at(folder, lambda: None).turn("key", nothing) as turn:
+    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
         assert turn.hit is None
 
     assert litter(folder) == []
@@ -257,7 +263,7 @@ def test_a_damaged_lease_is_taken_over(
     folder.mkdir(parents=True)
     (folder / "key").write_text(text)
 
-    with single_flight_at(folder, lambda: None).turn("key", nothing) as turn:
+    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
         assert turn.hit is None
 
 
@@ -265,14 +271,14 @@ def test_processes_that_need_each_others_key_do_not_wait_for_ever(
     owner: Callable[..., subprocess.Popen[str]], folder: Path
 ) -> None:
     owner("theirs", more='leases.note_waiting("theirs", "mine")')
-    flights = single_flight_at(folder, lambda: None)
+    flights = single_flight_at(folder, made(folder))
 
     with flights.turn("mine", nothing), flights.turn("theirs", nothing) as turn:
         assert turn.hit is None
 
 
 def test_a_lease_that_another_has_taken_is_not_given_back(folder: Path) -> None:
-    first = FileLeases(folder, lambda: None)
+    first = FileLeases(folder, made(folder))
     lease = first.acquire("key")
     assert lease is not None
     (folder / "key").write_text("elsewhere 1 2 ab")
@@ -299,7 +305,7 @@ def test_what_dead_processes_left_is_swept(
     process.kill()
     process.wait()
 
-    with single_flight_at(folder, lambda: None).turn("other", nothing):
+    with single_flight_at(folder, made(folder)).turn("other", nothing):
         assert [name for name in litter(folder) if "theirs" in name] in (
             [],
             ["theirs.waits"],  # swept next time
@@ -346,6 +352,48 @@ def test_where_no_lease_can_be_written_all_compute(tmp_path: Path) -> None:
     flights = single_flight_at(tmp_path / "file" / ".leases", lambda: None)
 
     with flights.turn("key", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_a_lease_that_a_full_disk_cut_off_is_not_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flights = single_flight_at(folder, made(folder))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with flights.turn("other", nothing):
+        monkeypatch.setattr(os, "write", full)
+        with flights.turn("key", nothing) as turn:
+            assert turn.hit is None
+        monkeypatch.undo()
+        assert litter(folder) == ["other"]
+
+
+def test_a_lost_lease_that_cannot_be_removed_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_SECONDS", 0.1)
+    folder.mkdir(parents=True)
+    (folder / "key").write_text("elsewhere 1 2 ab")
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
+        assert turn.hit is None
+
+
+def test_a_store_that_cannot_be_prepared_has_no_leases(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise FileExistsError(17, "File exists")
+
+    with single_flight_at(tmp_path / "store" / ".leases", fail).turn(
+        "key", nothing
+    ) as turn:
         assert turn.hit is None
 
 

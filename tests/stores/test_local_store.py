@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from cachekit.errors import StoreError
 from cachekit.stores import EntryKey, LocalStore
 from cachekit.stores.local import FORMAT, MOST_STATS_FILES
 from tests.stores.contract import CODE, StoreContract
+from tests.stores.disks import LISTS, steps_in
 from tests.stores.entries import (
     FINGERPRINT,
     commit,
@@ -98,6 +100,7 @@ def test_the_layout_is_what_the_docstring_draws(store: LocalStore) -> None:
     entry = f"{version}/ab/{'cd' * 15}"
     found = tree(store.root)
     assert found.pop(".gitignore") is not None
+    assert found.pop("CACHEDIR.TAG") is not None
     assert found.pop("store.json") is not None
     assert found == {
         ".staging": None,
@@ -146,6 +149,83 @@ def test_a_new_store_is_hidden_from_git(store: LocalStore) -> None:
     assert "*" in (store.root / ".gitignore").read_text().splitlines()
 
 
+def test_a_new_store_is_passed_by_by_backups(store: LocalStore) -> None:
+    commit(store, key_of())
+
+    tag = (store.root / "CACHEDIR.TAG").read_bytes()
+    assert tag.startswith(b"Signature: 8a477f597d28d172789f06886806bc55\n")
+
+
+@pytest.mark.parametrize("written", [(), ("CACHEDIR.TAG",), ("CACHEDIR.TAG", "x")])
+def test_a_store_whose_making_was_cut_short_is_made_whole(
+    store: LocalStore, written: tuple[str, ...]
+) -> None:
+    for folder in (".staging", ".leases", ".stats"):
+        (store.root / folder).mkdir(parents=True)
+    for name in written:
+        (store.root / name).write_bytes(b"as it was")
+
+    commit(store, key_of())
+
+    names = {path.name for path in store.root.iterdir()}
+    assert {"CACHEDIR.TAG", "store.json"} - {*written} <= names
+    assert (".gitignore" in names) is ("x" not in written)
+    for name in written:
+        assert (store.root / name).read_bytes() == b"as it was"
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@unix_only
+@pytest.mark.usefixtures("usual_umask")
+@pytest.mark.parametrize("verb", ["stage", "write_code", "add_hits"])
+def test_a_new_store_is_for_its_owner_alone(tmp_path: Path, verb: str) -> None:
+    store = LocalStore(tmp_path / "deep" / "store")
+
+    WRITES[verb](store)
+
+    assert mode_of(store.root) == 0o700
+    assert mode_of(tmp_path / "deep") == 0o755, "which is not the store's"
+
+
+@unix_only
+@pytest.mark.usefixtures("usual_umask")
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o777])
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(mode)
+
+    commit(LocalStore(tmp_path / "store"), key_of())
+
+    assert mode_of(tmp_path / "store") == mode
+
+
+@unix_only
+def test_a_store_that_is_deleted_while_it_is_written_comes_back_private(
+    store: LocalStore,
+) -> None:
+    with store.stage(key_of()) as staging:
+        staging.open("value").close()
+        shutil.rmtree(store.root)
+        with pytest.raises(FileNotFoundError):
+            staging.commit()
+    assert not store.root.exists()
+
+    assert commit(store, key_of())
+
+    assert mode_of(store.root) == 0o700
+    assert (store.root / "store.json").is_file()
+
+
 def test_nothing_is_created_before_the_first_commit(store: LocalStore) -> None:
     store.open(key_of())
     store.read(key_of(), "record.json")
@@ -183,10 +263,20 @@ def test_a_store_whose_folder_was_deleted_starts_again(store: LocalStore) -> Non
     assert json.loads((store.root / "store.json").read_bytes())["format"] == FORMAT
 
 
+def test_a_store_that_lost_its_store_json_writes_it_again(store: LocalStore) -> None:
+    commit(store, key_of(1))
+    (store.root / "store.json").unlink()
+
+    commit(store, key_of(2))
+
+    assert json.loads((store.root / "store.json").read_bytes())["format"] == FORMAT
+
+
 def test_a_store_can_be_sent_to_another_process(store: LocalStore) -> None:
     commit(store, key_of(), b"value")
 
-    copy = pickle.loads(pickle.dumps(store))
+    with store.flights.turn(key_of(1).lease, lambda: None):
+        copy = pickle.loads(pickle.dumps(store))
 
     assert value_of(copy, key_of()) == b"value"
     assert copy.location == store.location
@@ -268,6 +358,7 @@ def test_the_work_of_others_is_not_hidden_from_git(project: Path) -> None:
     commit(LocalStore(project), key_of())
 
     assert not (project / ".gitignore").exists()
+    assert not (project / "CACHEDIR.TAG").exists()
 
 
 # --- roots that are no store of ours ---
@@ -423,14 +514,79 @@ def test_staging_of_another_host_is_swept_when_it_is_old(
     assert len(staged(store.root)) == left
 
 
+def test_a_clock_that_is_fast_makes_no_staging_of_another_host_old(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    young = store.root / ".staging" / f"elsewhere-1-2-{FINGERPRINT}"
+    young.mkdir(parents=True)
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+
+    commit(store, key_of())
+
+    assert young.is_dir()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no start is known")
+def test_staging_of_an_earlier_process_of_the_same_number_is_swept(
+    store: LocalStore,
+) -> None:
+    # As in a container that was killed and started again.
+    with store.stage(key_of()):
+        (name,) = staged(store.root)
+        host, pid, start, unique = name.split("-")
+        earlier = f"{host}-{pid}-{int(start) - 1}-{unique}"
+        (store.root / ".staging" / earlier / "folder").mkdir(parents=True)
+
+        commit(LocalStore(store.root), key_of(1))
+
+        assert staged(store.root) == [name]
+
+
+def test_links_in_the_staging_folder_are_swept_and_not_followed(
+    store: LocalStore, project: Path
+) -> None:
+    before = tree(project)
+    left = store.root / ".staging" / f"elsewhere-1-2-{FINGERPRINT}"
+    left.mkdir(parents=True)
+    (left / "link").symlink_to(project)
+    os.utime(left, (0, 0))
+    targets = [project, project / "data.csv", Path("nowhere")]
+    for number, target in enumerate(targets):
+        link = left.with_name(f"elsewhere-{number}-3-{FINGERPRINT}")
+        link.symlink_to(target)
+        os.utime(link, (0, 0), follow_symlinks=False)
+
+    commit(store, key_of())
+
+    assert staged(store.root) == []
+    assert tree(project) == before
+
+
+def test_a_staging_folder_that_is_a_link_is_not_swept(
+    store: LocalStore, project: Path
+) -> None:
+    for path in [*project.rglob("*"), project]:
+        os.utime(path, (0, 0))
+    before = tree(project)
+    (project / "new").mkdir()
+    store.root.mkdir()
+    (store.root / ".staging").symlink_to(project)
+
+    commit(store, key_of())
+
+    after = tree(project)
+    assert {name: after.get(name, "gone") for name in before} == before
+
+
 @pytest.mark.parametrize("process_id", ["", "x", "-1", "²", "0", str(2**70)])
 def test_strange_names_in_the_staging_folder_do_no_harm(
     store: LocalStore, process_id: str
 ) -> None:
     with store.stage(key_of()):
         (name,) = staged(store.root)
-    host = name.rsplit("-", 2)[0]
-    (store.root / ".staging" / f"{host}-{process_id}-{FINGERPRINT}").mkdir()
+    host, _, start, unique = name.split("-")
+    for strange in (f"{process_id}-{start}-{unique}", f"{process_id}-{unique}", ""):
+        (store.root / ".staging" / f"{host}-{strange}").mkdir()
 
     committed = commit(LocalStore(store.root), key_of())
 
@@ -503,6 +659,52 @@ def test_a_full_disk_is_an_os_error_and_leaves_nothing(
     assert left == []
     after = {name for name, content in tree(store.root).items() if content is not None}
     assert after == {name for name, content in before.items() if content is not None}
+
+
+# --- many entries ---
+
+
+def fill(store: LocalStore, entries: int) -> None:
+    """Make entries, 50 in each folder, as there are 4000 of a million."""
+    commit(store, key_of())
+    version = folder_of(store, key_of()).parents[1]
+    for number in range(1, entries):
+        folder = version / f"{number // 50:02x}" / f"{number:030x}"
+        folder.mkdir(parents=True)
+        (folder / "value").write_bytes(b"")
+
+
+def test_a_listing_holds_one_folder_at_a_time(tmp_path: Path) -> None:
+    def most_memory(entries: int) -> int:
+        store = LocalStore(tmp_path / str(entries))
+        fill(store, entries)
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in store.entries()) == entries
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = most_memory(300), most_memory(3000)
+
+    assert many < 2 * few
+
+
+def test_finding_and_committing_list_no_folder(store: LocalStore) -> None:
+    fill(store, 100)
+    with steps_in(store.root, LISTS) as steps:
+        list(store.entries())
+        listed = len(steps)
+
+        for number in range(1, 5):
+            store.open(key_of(number))
+            store.contains(key_of(number))
+            store.write_code(key_of(number), CODE)
+            commit(store, key_of(number))
+            value_of(store, key_of(number))
+
+        assert listed > 0
+        assert len(steps) == listed
 
 
 # --- when an entry was used ---
