@@ -61,10 +61,10 @@ def dump(
         ``.lzma``, ``.z``, ``.lz4`` or ``.zst`` the whole file is compressed in a way
         that the usual tools undo, unless `compress` names another method.
     compress : bool, int, str or (str, int), default 0
-        False or 0: not at all. True: zstd. A level from 1 to 9: zstd, or the method of
-        the ending. A method: ``"zstd"``, with ``"+shuffle"`` for numbers that vary
-        slowly; or one of those above, which compresses the whole file. A method and
-        its level.
+        False or 0: not at all. True: zstd, after shuffling the bytes of numbers where
+        that makes them smaller. A level from 1 to 9: the same, or the method of the
+        ending. A method: ``"zstd"`` or ``"zstd+shuffle"``; or one of those above, which
+        compresses the whole file. A method and its level.
     protocol : int, optional
         Accepted for joblib's sake; pickle's protocol is 5 in any case.
 
