@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cachekit.hashing import digest, fingerprint, hash, register_hasher  # noqa: A004
     from cachekit.memoization import Memory, cache
     from cachekit.serialization import dump, load, register_compressor
+    from cachekit.stores import register_store
 
 __version__ = "0.1.0.dev0"
 
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "register_compressor",
     "register_hasher",
+    "register_store",
 ]
 
 _HOME = {
@@ -71,6 +73,7 @@ _HOME = {
     "load": "cachekit.serialization",
     "register_compressor": "cachekit.serialization",
     "register_hasher": "cachekit.hashing",
+    "register_store": "cachekit.stores",
 }
 
 

@@ -22,7 +22,7 @@ from cachekit.memoization.function import (
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.serialization import codec_from
-from cachekit.stores import DictStore, Store, open_store
+from cachekit.stores import DictStore, LocalStore, Store, open_store
 from cachekit.stores.eviction import Limits, Policy, parse_age, parse_size
 
 P = ParamSpec("P")
@@ -107,6 +107,10 @@ class Memory:
         self.codec = codec_from(compress)
         self.counter = CallCounter()
         self.store = _store_at(location)
+        # What leads to the store in another process; a relative path would not.
+        self._place: Any = location
+        if isinstance(self.store, LocalStore) and not isinstance(location, Store):
+            self._place = self.location
         self.policy: Policy = policy
         self.limits = _limits(max_bytes, max_entries, max_age)
         if policy not in ("lru", "cost"):
@@ -134,7 +138,7 @@ class Memory:
             "policy": self.policy,
             **self.limits._asdict(),
         }
-        return (_open_memory, (self.store, options))
+        return (_open_memory, (self._place, options))
 
     def __cachekit_hash__(self) -> object:
         """Count for nothing: where results are kept does not change them."""

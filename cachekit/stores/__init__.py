@@ -3,7 +3,7 @@
 from cachekit.stores.base import DictStore, EntryInfo, EntryKey, Staging, Store
 from cachekit.stores.leases import Turn
 from cachekit.stores.local import LocalStore
-from cachekit.stores.registry import open_store
+from cachekit.stores.registry import open_store, register_store
 
 __all__ = [
     "DictStore",
@@ -14,4 +14,5 @@ __all__ = [
     "Store",
     "Turn",
     "open_store",
+    "register_store",
 ]

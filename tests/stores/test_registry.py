@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cachekit import Memory
 from cachekit.errors import StoreError
-from cachekit.stores import LocalStore, open_store
+from cachekit.stores import (
+    DictStore,
+    LocalStore,
+    open_store,
+    register_store,
+    registry,
+)
 from tests.stores.entries import commit, key_of
 
 
@@ -66,3 +75,34 @@ def test_a_scheme_that_nobody_serves_is_a_store_error(location: str) -> None:
 @pytest.mark.parametrize("location", ["C:\\cache", "C://cache", "a:b", "odd:"])
 def test_a_path_with_a_colon_is_a_path(location: str) -> None:
     assert isinstance(open_store(location), LocalStore)
+
+
+def test_a_scheme_that_was_made_known_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "_factories", {})
+    asked = []
+
+    def factory(location: str) -> DictStore:
+        asked.append(location)
+        return DictStore()
+
+    register_store("memo", factory)
+    cached = Memory("MEMO://here/1").cache(abs)
+
+    assert cached(-3) == cached(-3) == 3
+    assert cached.check_call_in_cache(-3)
+    assert asked == ["MEMO://here/1"]
+    assert pickle.loads(pickle.dumps(cached)).check_call_in_cache(-3) is False
+    assert asked == ["MEMO://here/1"] * 2
+
+
+@pytest.mark.parametrize("scheme", ["", "c", "1a", "a b", "a://", None])
+def test_what_is_no_scheme_is_refused(scheme: Any) -> None:
+    with pytest.raises(ValueError, match="is no scheme"):
+        register_store(scheme, lambda _: DictStore())
+
+
+def test_a_factory_that_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match="cannot be called"):
+        register_store("memo", DictStore())  # type: ignore[arg-type]
