@@ -163,8 +163,9 @@ class MemorizedFunc(_Wrapper[P, R]):
             miss = self._note(key, bound)
             clock = time.perf_counter()
             value = self.func(*args, **kwargs)
-            self._commit(miss, value, time.perf_counter() - clock)
-            return value
+            size = self._commit(miss, value, time.perf_counter() - clock)
+        self._keep_small(size)
+        return value
 
     def __repr__(self) -> str:
         return f"MemorizedFunc({self._name}, location={self.memory.location!r})"
@@ -271,7 +272,8 @@ class MemorizedFunc(_Wrapper[P, R]):
         arguments = lineage.describe_arguments(bound, key.arguments)
         return _Miss(key, arguments, code, time.time())
 
-    def _commit(self, miss: _Miss, value: object, seconds: float) -> None:
+    def _commit(self, miss: _Miss, value: object, seconds: float) -> int:
+        """Store a result; return its size, 0 if that failed."""
         self.memory.counter.miss(seconds)
         _log.info("computed %s in %.3g s", self._name, seconds)
         key = miss.key.entry
@@ -298,9 +300,13 @@ class MemorizedFunc(_Wrapper[P, R]):
                 staging.commit()
         except Exception as error:  # noqa: BLE001  (pickling runs the value's code)
             self._warn("could not be stored", error)
-            return
+            return 0
+        return size
+
+    def _keep_small(self, size: int) -> None:
         try:
-            self.memory.after_commit(size)
+            if size > 0:
+                self.memory.after_commit(size)
         except (OSError, StoreError) as error:
             self._warn("was stored, but its store could not be kept small", error)
 

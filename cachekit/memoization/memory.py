@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import math
 import os
 import weakref
 from collections.abc import Callable, Collection, Sequence
@@ -103,7 +104,7 @@ class Memory:
             raise ValueError(f"on_conflict={on_conflict!r} is not 'wait' or 'compute'")
         self.compress = compress
         self.on_conflict = on_conflict
-        self.conflict_timeout = conflict_timeout
+        self.conflict_timeout = _seconds(conflict_timeout)
         self.codec = codec_from(compress)
         self.counter = CallCounter()
         self.store = _store_at(location)
@@ -326,6 +327,14 @@ def _memory_at(location: str) -> Memory:
 
 def _open_memory(location: Any, options: dict[str, Any]) -> Memory:
     return Memory(location, **options)
+
+
+def _seconds(timeout: Any) -> float | None:
+    if timeout is None or timeout == math.inf:
+        return None
+    if not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise ValueError(f"conflict_timeout={timeout!r} is no number of seconds")
+    return float(timeout)
 
 
 def _limits(

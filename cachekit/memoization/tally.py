@@ -36,7 +36,7 @@ class CallCounter:
     """Counts calls; one for each `Memory`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may call too
         self._hits: Counter[EntryKey] = Counter()
         self._unsaved: Counter[EntryKey] = Counter()
         self._misses = 0

@@ -8,7 +8,6 @@ absent is silent, and of two commits of one key the first wins.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import re
@@ -138,10 +137,15 @@ class Store(ABC):
     def location(self) -> str:
         """Where the store is, as the user would write it."""
 
-    @functools.cached_property
+    @property
     def flights(self) -> SingleFlight:
         """Who computes what: here for the threads of this process alone."""
-        return SingleFlight()
+        with _making_flights:  # one for all threads
+            known = vars(self).get("_flights")
+            if known is None:
+                known = vars(self)["_flights"] = SingleFlight()
+        flights: SingleFlight = known
+        return flights
 
     @abstractmethod
     def open(self, key: EntryKey) -> BinaryIO | None:
@@ -186,6 +190,9 @@ class Store(ABC):
     @abstractmethod
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
+
+
+_making_flights = threading.RLock()
 
 
 class DictStore(Store):

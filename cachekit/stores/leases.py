@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
+import math
 import os
 import secrets
 import threading
@@ -24,12 +26,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-from cachekit.errors import StoreError
 from cachekit.stores import processes
 
 H = TypeVar("H")
+
+_log = logging.getLogger("cachekit")
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -41,6 +44,11 @@ SILENT_BUT_RUNNING_SECONDS = 60.0
 # How often a waiting process looks, at first and later.
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.1
+
+# A waiting thread looks so often whether the turn it waits for is lost, and says so
+# long after that it waits.
+LONGEST_WAIT = 0.5
+LONG_WAIT = 60.0
 
 # How far a chain of those who wait for each other is followed.
 LONGEST_CHAIN = 1000
@@ -83,9 +91,23 @@ class SingleFlight:
 
     def _forget(self) -> None:
         """Begin anew: in a forked child, no other thread of its parent is there."""
-        self._lock = threading.Lock()
-        self._flights: dict[str, _Flight] = {}
+        # A signal handler or a `__del__` may call a cached function in the midst.
+        self._lock = threading.RLock()
+        # Weak, so that a flight ends with its turn, however that is lost.
+        self._flights: weakref.WeakValueDictionary[str, _Flight] = (
+            weakref.WeakValueDictionary()
+        )
         self._waits: dict[str, str] = {}  # name being computed -> name waited for
+        # What the thread that was forked computes: it waits for its child perhaps.
+        self._inherited: set[str] = set()
+
+    def begin_anew_in_child(self) -> None:
+        """Forget the threads of the parent, but for what the forked one computes."""
+        me = threading.get_ident()
+        mine = {name for name, one in self._flights.items() if one.owner == me}
+        mine |= self._inherited
+        self._forget()
+        self._inherited = mine
 
     def turn(
         self,
@@ -107,21 +129,39 @@ class SingleFlight:
         """
         me = threading.get_ident()
         until = None if timeout is None else time.monotonic() + timeout
-        while True:
+        flight = _Flight(me)
+        try:
+            with self._lock:
+                if name in self._inherited:
+                    return Turn(None)
+                other = self._flights.setdefault(name, flight)
+            if other is flight:
+                return self._turn_among_processes(name, flight, look_up, until)
+            if other.owner == me:  # it calls itself
+                return Turn(None)
+            done = other.done
+            del other  # nobody but its turn may keep it
+            with self._waiting_for(name, me) as is_in_vain:
+                if is_in_vain or not self._wait(name, done, until):
+                    return Turn(None)
+        except BaseException:
+            self._end(name, flight)
+            raise
+        # If it has failed, it fails for all: they need not do so one by one.
+        return Turn(look_up())
+
+    def _wait(self, name: str, done: threading.Event, until: float | None) -> bool:
+        """Wait for the end of a flight; False if the time is up."""
+        notice = _Notice(name)
+        while not done.wait(_seconds_left(until, LONGEST_WAIT)):
+            notice.tell_if_long()
             with self._lock:
                 flight = self._flights.get(name)
-                if flight is None:
-                    flight = self._flights[name] = _Flight(me, threading.Event())
-                    break
-                if flight.owner == me:  # it calls itself
-                    return Turn(None)
-            with self._waiting_for(name, me) as is_in_vain:
-                if is_in_vain or not _wait(flight.done, until):
-                    return Turn(None)
-            hit = look_up()
-            if hit is not None:
-                return Turn(hit)
-        return self._turn_among_processes(name, flight, look_up, until)
+                if flight is None or flight.done is not done:
+                    return True  # its turn was lost
+            if until is not None and time.monotonic() >= until:
+                return False
+        return True
 
     def _turn_among_processes(
         self,
@@ -133,36 +173,31 @@ class SingleFlight:
         end = functools.partial(self._end, name, flight)
         if self._leases is None:
             return Turn(None, end)
+        hit = None
         try:
-            lease = self._leases.acquire(name)
-            if lease is None:
-                with self._waiting_for(name, flight.owner) as is_in_vain:
-                    hit = None
-                    if not is_in_vain:
-                        lease, hit = self._leases.wait(name, look_up, until)
-            else:
+            flight.lease = self._leases.acquire(name)
+            if flight.lease is not None:
                 hit = look_up()  # it may have come since the first look
-            if hit is None and lease is not None:
-                return Turn(None, functools.partial(self._end, name, flight, lease))
-            if lease is not None:
-                lease.release()
-        except (OSError, StoreError):
-            return Turn(None, end)
-        except BaseException:
-            end()
-            raise
+            else:
+                with self._waiting_for(name, flight.owner) as is_in_vain:
+                    if not is_in_vain:
+                        hit = self._leases.wait(name, look_up, until, flight)
+        except Exception as error:  # noqa: BLE001  (a lease is advice)
+            _log.debug("no lease for %s: %r", name, error)
         if hit is not None:
             end()
             return Turn(hit)
         return Turn(None, end)
 
-    def _end(self, name: str, flight: _Flight, lease: Lease | None = None) -> None:
-        if lease is not None:
-            lease.release()
-        with self._lock:
-            if self._flights.get(name) is flight:
-                del self._flights[name]
-        flight.done.set()
+    def _end(self, name: str, flight: _Flight) -> None:
+        try:
+            if flight.lease is not None:
+                flight.lease.release()
+        finally:
+            with self._lock:
+                if self._flights.get(name) is flight:
+                    del self._flights[name]
+            flight.done.set()
 
     @contextlib.contextmanager
     def _waiting_for(self, name: str, me: int) -> Iterator[bool]:
@@ -203,17 +238,37 @@ class SingleFlight:
         return True
 
 
-class _Flight(NamedTuple):
-    """A key being computed: by which thread, and the event of its end."""
+class _Flight:
+    """A key being computed: by which thread, the event of its end, and the lease."""
 
-    owner: int
-    done: threading.Event
+    def __init__(self, owner: int) -> None:
+        self.owner = owner
+        self.done = threading.Event()
+        self.lease: Lease | None = None
 
 
-def _wait(done: threading.Event, until: float | None) -> bool:
+class _Notice:
+    """Says once, in the log, that something is waited for."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._due = time.monotonic() + LONG_WAIT
+
+    def tell_if_long(self) -> None:
+        if time.monotonic() > self._due:
+            self._due = math.inf
+            _log.warning(
+                "waiting since %.0f s for another to compute %s; if that one waits for "
+                "this call in turn, give Memory a conflict_timeout",
+                LONG_WAIT,
+                self._name,
+            )
+
+
+def _seconds_left(until: float | None, most: float) -> float:
     if until is None:
-        return done.wait()
-    return done.wait(max(0.0, until - time.monotonic()))
+        return most
+    return min(most, max(0.0, until - time.monotonic()))
 
 
 class FileLeases:
@@ -241,55 +296,72 @@ class FileLeases:
             If none can be written there.
         """
         path = f"{self._folder}{os.sep}{name}"
-        text = b"%s%x" % (_who_am_i(os.getpid()), next(_count))
+        me = _who_am_i(os.getpid())
+        lease = Lease(path, b"%s%x" % (me, next(_count)))
         try:
             file = os.open(path, _NEW_FILE, 0o600)
         except FileExistsError:
+            if _read(path).startswith(me):  # of a turn of ours that was lost
+                _take_away(Path(path), _read(path))
             return None
         except FileNotFoundError:
             self._prepare()
             self._folder.mkdir(exist_ok=True)
             return self.acquire(name)
         try:
-            os.write(file, text)
-        except OSError:  # the disk is full: an empty lease would be waited for
-            os.unlink(path)  # noqa: PTH108
+            try:
+                os.write(file, lease.text)
+            finally:
+                os.close(file)
+            _heart.beat_for(lease)
+            if self._swept_by != os.getpid():
+                self._swept_by = os.getpid()
+                self.sweep()
+        except BaseException:  # a full disk, Ctrl-C: it would be waited for
+            _heart.stop_for(lease)
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
             raise
-        finally:
-            os.close(file)
-        lease = Lease(path, text)
-        _heart.beat_for(lease)
-        if self._swept_by != os.getpid():
-            self._swept_by = os.getpid()
-            self.sweep()
         return lease
 
     def wait(
-        self, name: str, look_up: Callable[[], H | None], until: float | None
-    ) -> tuple[Lease | None, H | None]:
+        self,
+        name: str,
+        look_up: Callable[[], H | None],
+        until: float | None,
+        flight: _Flight,
+    ) -> H | None:
         """Wait for a result, or for the lease if its owner is no more.
+
+        Parameters
+        ----------
+        name, look_up
+            As for `SingleFlight.turn`.
+        until : float or None
+            When to give up, by the monotonic clock.
+        flight : _Flight
+            Gets the lease, if that could be had.
 
         Returns
         -------
-        lease : Lease or None
-            If it could be had.
-        hit : object or None
-            If the result is there. Neither is returned when the time is up.
+        object or None
+            The result, if it is there.
         """
         path = self._folder / name
-        seen = _Seen()
+        seen, notice = _Seen(), _Notice(name)
         pause = FIRST_PAUSE
         while True:
-            lease = self.acquire(name)
+            flight.lease = self.acquire(name)
             hit = look_up()
-            if lease is not None or hit is not None:
-                return lease, hit
+            if flight.lease is not None or hit is not None:
+                return hit
+            notice.tell_if_long()
             if seen.is_lost(path):
                 if _take_away(path, seen.text):
                     continue
-                return None, None  # it cannot be removed: a store that is read-only
+                return None  # it cannot be removed: a store that is read-only
             if until is not None and time.monotonic() >= until:
-                return None, None
+                return None
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -391,6 +463,8 @@ def _take_away(path: Path, text: bytes) -> bool:
         if _read(away) != text:  # a new owner was quicker: give it back
             with contextlib.suppress(OSError):
                 os.link(away, path)
+        else:
+            path.with_name(f"{path.name}.waits").unlink(missing_ok=True)
         away.unlink()
     return True
 
@@ -425,7 +499,7 @@ class _Heart:
 
     def forget(self) -> None:
         """Begin anew, in a forked child: the leases are its parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._held: dict[str, Lease] = {}
         self._thread: threading.Thread | None = None
 
@@ -436,8 +510,10 @@ class _Heart:
                 self._thread = threading.Thread(
                     target=self._beat, name="cachekit-leases", daemon=True
                 )
-                with contextlib.suppress(RuntimeError):  # Python is about to exit
+                try:
                     self._thread.start()
+                except RuntimeError:  # there are too many, or Python is about to exit
+                    self._thread = None
 
     def stop_for(self, lease: Lease) -> None:
         with self._lock:
@@ -484,15 +560,15 @@ _all_flights: weakref.WeakSet[SingleFlight] = weakref.WeakSet()
 _flights_at: weakref.WeakValueDictionary[str, SingleFlight] = (
     weakref.WeakValueDictionary()
 )
-_at_lock = threading.Lock()
+_at_lock = threading.RLock()
 
 
 def _begin_anew_in_child() -> None:
     global _at_lock
-    _at_lock = threading.Lock()
+    _at_lock = threading.RLock()
     _heart.forget()
     for flights in list(_all_flights):
-        flights._forget()
+        flights.begin_anew_in_child()
 
 
 if hasattr(os, "register_at_fork"):

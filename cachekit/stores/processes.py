@@ -45,12 +45,14 @@ def start_of(pid: int) -> str:
     listed, since its parent did not ask for its end.
     """
     try:
-        about = Path(f"/proc/{pid}/stat").read_text()
+        about = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return "-"
     # The name, in brackets, may hold anything; state and start are the 1st and the
     # 20th field after it.
-    fields = about.rpartition(")")[2].split()
+    fields = about.rpartition(b")")[2].decode("ascii", "replace").split()
+    if len(fields) < 20:
+        return "-"
     return "0" if fields[0] in "ZX" else fields[19]
 
 
