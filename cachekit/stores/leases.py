@@ -545,10 +545,11 @@ def single_flight_at(folder: Path, prepare: Callable[[], object]) -> SingleFligh
     folder, prepare
         As for `FileLeases`.
     """
+    place = os.path.realpath(folder)  # whatever links lead there
     with _at_lock:
-        known = _flights_at.get(str(folder))
+        known = _flights_at.get(place)
         if known is None:
-            known = _flights_at[str(folder)] = SingleFlight(FileLeases(folder, prepare))
+            known = _flights_at[place] = SingleFlight(FileLeases(folder, prepare))
         return known
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +396,72 @@ def test_a_store_that_cannot_be_prepared_has_no_leases(tmp_path: Path) -> None:
         "key", nothing
     ) as turn:
         assert turn.hit is None
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+def test_a_turn_that_is_interrupted_holds_nobody_up(
+    stop: type[BaseException], flights: SingleFlight, folder: Path
+) -> None:
+    def interrupted() -> int | None:
+        raise stop
+
+    with suppress(stop):
+        flights.turn("key", interrupted).__exit__()
+
+    with ThreadPoolExecutor(1) as pool:
+        computing = Computing()
+        assert pool.submit(computing.get, flights, "key").result(timeout=20) == 1
+    assert litter(folder) == []
+
+
+def test_a_turn_that_nobody_holds_any_more_is_not_waited_for(
+    flights: SingleFlight, folder: Path
+) -> None:
+    flights.turn("key", nothing)  # and never entered or left
+
+    with ThreadPoolExecutor(1) as pool:
+        computing = Computing()
+        assert pool.submit(computing.get, flights, "key").result(timeout=20) == 1
+    assert litter(folder) == []
+
+
+def test_two_ways_to_one_folder_are_one_place(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    straight = single_flight_at(folder, made(folder))
+
+    assert single_flight_at(tmp_path / "link" / ".leases", made(folder)) is straight
+
+
+def test_failures_are_not_queued(flights: SingleFlight) -> None:
+    together = threading.Barrier(4, timeout=20)
+
+    def work(_: int) -> None:
+        with flights.turn("key", nothing):
+            started.set()
+            go.wait()
+            if threading.current_thread() is not first:
+                together.wait()  # all others at once
+
+    started, go = threading.Event(), threading.Event()
+    first = threading.Thread(target=work, args=[0])
+    first.start()
+    started.wait()
+    others = [threading.Thread(target=work, args=[0]) for _ in range(4)]
+    for thread in others:
+        thread.start()
+    go.set()
+    for thread in (first, *others):
+        thread.join(timeout=30)
+
+    assert not together.broken
+
+
+def test_a_process_may_be_called_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = b"7 (\xd0\xb0\xd0) x) S " + b" ".join(b"%d" % n for n in range(4, 30))
+    monkeypatch.setattr(Path, "read_bytes", lambda _: about)
+
+    assert processes.start_of(7) == "22"
 
 
 def test_a_number_that_another_process_has_now_is_no_owner() -> None:
