@@ -167,15 +167,15 @@ def check_places(segments: list[Segment], index_offset: int) -> None:
         is_raw = segment.codec == NoCompression.name
         if number > 0 and segment.chunks:
             position += -position % ALIGNMENT
-        for chunk in segment.chunks:
-            if chunk.offset != position or not (
-                0 < chunk.stored <= chunk.length <= CHUNK_BYTES
-            ):
+        total = 0
+        for offset, stored, length, _ in segment.chunks:
+            if offset != position or not 0 < stored <= length <= CHUNK_BYTES:
                 raise CorruptedFile("a chunk is not where it belongs")
-            if is_raw and chunk.stored != chunk.length:
+            if is_raw and stored != length:
                 raise CorruptedFile("a chunk is shorter than it should be")
-            position += chunk.stored
-        if segment.length != sum([chunk.length for chunk in segment.chunks]):
+            position += stored
+            total += length
+        if segment.length != total:
             raise CorruptedFile("the chunks of a segment do not add up")
     if position != index_offset:
         raise CorruptedFile("there are bytes that belong to no chunk")

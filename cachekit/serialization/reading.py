@@ -138,13 +138,15 @@ class _Source:
             _read_on(file, head, wanted)
         self.length = length_told(head)
         self._whole: memoryview | None = None
+        self._head = memoryview(head)
         self.is_writable = False
         if can_seek and self.length > len(head):
             actual = file.seek(0, os.SEEK_END) - self.start
         elif can_seek:
-            self._whole = memoryview(head)[: self.length]
+            self._whole = self._head[: self.length]
             actual = len(head)
         else:
+            self._head.release()  # it grows
             _read_on(file, head, self.length + alone)
             self._whole, self.is_writable = memoryview(head), True
             actual = len(head)
@@ -160,13 +162,15 @@ class _Source:
             raise CorruptedFile("the container points outside of itself")
         if self._whole is not None:
             return self._whole[offset : offset + length]
+        if offset + length <= len(self._head):
+            return self._head[offset : offset + length]
         content = bytearray(length)
         self.into(offset, memoryview(content))
         return memoryview(content)
 
     def into(self, offset: int, target: memoryview) -> None:
         """Fill `target` from the file, where it will stay: no second copy."""
-        if self._whole is not None:
+        if self._whole is not None or offset + len(target) <= len(self._head):
             target[:] = self.at(offset, len(target))
             return
         self._file.seek(self.start + offset)

@@ -25,6 +25,7 @@ from functools import partial
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from cachekit.errors import CorruptedFile
+from cachekit.serialization.files import write_all
 from cachekit.serialization.threads import submit, usable_cores
 
 # How many bytes of a file `method_of_start` wants to see.
@@ -265,12 +266,7 @@ class _Writer(io.BufferedIOBase):
         raise NotImplementedError
 
     def _put(self, compressed: bytes) -> None:
-        rest = memoryview(compressed)
-        written = self._file.write(rest)
-        # A file opened with buffering=0 may take only a part, as when a disk fills.
-        while isinstance(self._file, io.RawIOBase) and written < len(rest):
-            rest = rest[written:]
-            written = self._file.write(rest)
+        write_all(self._file, compressed)
 
 
 class _StreamWriter(_Writer):
