@@ -27,6 +27,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import accumulate
+from operator import le
 from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -63,13 +65,9 @@ TRAILER_CHECKED = 48
 UNCHECKED = 0
 
 
-class Chunk(NamedTuple):
-    """An entry of the index: where a chunk is, and how long it is stored and read."""
-
-    offset: int
-    stored: int
-    length: int
-    checksum: int
+# An entry of the index: offset, stored length, length, checksum. Plain, since there
+# are thousands of them in a large file.
+Chunk = tuple[int, int, int, int]
 
 
 class Segment(NamedTuple):
@@ -95,7 +93,7 @@ def pack_trailer(header: bytes, index: bytes, offset: int) -> bytes:
     return places + struct.pack("<Q8s", checksum, END_MAGIC)
 
 
-def length_told(head: bytes | bytearray) -> int:
+def length_told(head: bytes | bytearray | memoryview) -> int:
     """Check magic and version; return how long the container says it is."""
     if len(head) < HEADER.size:
         raise CorruptedFile(f"{len(head)} bytes are too few for a container")
@@ -151,7 +149,7 @@ def parse_segments(index: memoryview) -> Iterator[Segment]:
         name, length, count, size = _SEGMENT.unpack_from(index, position)
         position += _SEGMENT.size
         end = position + count * _CHUNK.size
-        chunks = list(map(Chunk._make, _CHUNK.iter_unpack(index[position:end])))
+        chunks = list(_CHUNK.iter_unpack(index[position:end]))
         if len(chunks) != count:
             raise struct.error("fewer chunks than promised")
         position = end
@@ -164,18 +162,23 @@ def check_places(segments: list[Segment], index_offset: int) -> None:
         raise CorruptedFile("the container has no stream")
     position = HEADER.size
     for number, segment in enumerate(segments):
-        is_raw = segment.codec == NoCompression.name
+        # Column by column: a large file has thousands of chunks.
+        columns = zip(*segment.chunks, strict=True)
+        offsets, stored, lengths, _ = columns if segment.chunks else ((), (), (), ())
         if number > 0 and segment.chunks:
             position += -position % ALIGNMENT
-        total = 0
-        for offset, stored, length, _ in segment.chunks:
-            if offset != position or not 0 < stored <= length <= CHUNK_BYTES:
-                raise CorruptedFile("a chunk is not where it belongs")
-            if is_raw and stored != length:
-                raise CorruptedFile("a chunk is shorter than it should be")
-            position += stored
-            total += length
-        if segment.length != total:
+        *expected, position = accumulate(stored, initial=position)
+        if list(offsets) != expected:
+            raise CorruptedFile("a chunk is not where it belongs")
+        if (
+            min(stored, default=1) < 1
+            or max(lengths, default=0) > CHUNK_BYTES
+            or not all(map(le, stored, lengths))
+        ):
+            raise CorruptedFile("a chunk has a length that it cannot have")
+        if segment.codec == NoCompression.name and stored != lengths:
+            raise CorruptedFile("a chunk is shorter than it should be")
+        if segment.length != sum(lengths):
             raise CorruptedFile("the chunks of a segment do not add up")
     if position != index_offset:
         raise CorruptedFile("there are bytes that belong to no chunk")

@@ -363,16 +363,18 @@ class _Reader:
     def _read_container(
         self, file: BinaryIO, name: str, path: str | None, *, alone: bool
     ) -> Any:
-        take = None
+        mapped: Any = None
         if self._mmap_mode is not None and path is not None:
             if self._mmap_mode == "r+":
                 _let_change(path, file.tell())
-            take = _mapping(path, self._mmap_mode)
-        stream, buffers, is_compressed = reading.read(file, alone=alone, take=take)
+            import numpy as np
+
+            mapped = np.memmap(path, "u1", self._mmap_mode)  # type: ignore[call-overload]
+        stream, buffers, is_compressed = reading.read(file, alone=alone, mapped=mapped)
         if self._mmap_mode is not None and is_compressed:
             self._warn_of_compression(name, stacklevel=6)
         make: Callable[..., Any] | None = None
-        if take is not None:
+        if mapped is not None:
             make = pickling.mapped_array
         elif self._native is True:
             make = pickling.native_array
@@ -423,20 +425,6 @@ class _Reader:
                 native_byte_order=native,
                 trusted=self._trusted,
             )
-
-
-def _mapping(path: str, mode: str) -> Callable[[int, int], Any]:
-    """Map a file, and return what takes slices of the map."""
-    import numpy as np
-
-    whole: Any = np.memmap(path, dtype="u1", mode=mode)  # type: ignore[call-overload]
-
-    def take(offset: int, length: int) -> Any:
-        part = whole[offset : offset + length]
-        part.offset = offset
-        return part
-
-    return take
 
 
 def _let_change(path: str, place: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, NamedTuple
 
@@ -56,7 +55,7 @@ def read(
     file: BinaryIO,
     *,
     alone: bool = True,
-    take: Callable[[int, int], Any] | None = None,
+    mapped: Any = None,
 ) -> Content:
     """Read one container, checking every byte of it.
 
@@ -66,9 +65,9 @@ def read(
         Open for reading, at the start of the container; left at its end.
     alone : bool, default True
         Whether nothing may follow the container.
-    take : callable, optional
-        Gives memory of the mapped file, by offset and length. Buffers that lie there
-        as they are are taken from it, and neither read nor checked.
+    mapped : numpy.memmap, optional
+        The whole file, as bytes. Buffers that lie there as they are become slices of
+        it, and are neither read nor checked.
 
     Raises
     ------
@@ -77,23 +76,26 @@ def read(
     UnsupportedContainer
         If it was written by a newer version.
     """
-    first = file.read(SMALL_CONTAINER) if alone else b""
+    first = file.read(SMALL_CONTAINER) if alone and mapped is None else b""
     if 0 < len(first) < SMALL_CONTAINER:  # there is no more of it
         small = stream_alone(first)
         if small is not None:
             return Content(small, [], is_compressed=False)
-    source = _Source(file, first, alone=alone)
+    if mapped is None:
+        source = _Source(file, first, alone=alone)
+    else:
+        source = _MappedSource(file, mapped, alone=alone)
     stream, *buffers = _segments(source)
     with _Filler(source) as filler:
         content = filler.fill(stream)
         position = _end(stream, start=HEADER.size)
         filled = []
         for segment in buffers:
-            start = segment.chunks[0].offset if segment.chunks else position
+            start = segment.chunks[0][0] if segment.chunks else position
             if any(source.at(position, start - position)):
                 raise CorruptedFile("the padding between two buffers was altered")
-            if take is not None and _lies_as_it_is(segment):
-                filled.append(take(source.start + start, segment.length))
+            if mapped is not None and segment.length and _lies_as_it_is(segment):
+                filled.append(_slice(mapped, source.start + start, segment.length))
             else:
                 filled.append(filler.fill(segment))
             position = _end(segment, start=position)
@@ -114,9 +116,7 @@ def give_up_checksums(file: BinaryIO) -> None:
     segments = _segments(source)
     for segment in segments[1:]:
         if _lies_as_it_is(segment):
-            segment.chunks[:] = [
-                chunk._replace(checksum=UNCHECKED) for chunk in segment.chunks
-            ]
+            segment.chunks[:] = [(*chunk[:3], UNCHECKED) for chunk in segment.chunks]
     index = b"".join(map(pack_segment, segments))
     offset = source.length - TRAILER.size - len(index)
     trailer = pack_trailer(bytes(source.at(0, HEADER.size)), index, offset)
@@ -150,6 +150,9 @@ class _Source:
             _read_on(file, head, self.length + alone)
             self._whole, self.is_writable = memoryview(head), True
             actual = len(head)
+        self._check_length(actual, alone=alone)
+
+    def _check_length(self, actual: int, *, alone: bool) -> None:
         if actual < self.length:
             raise CorruptedFile(
                 f"of {self.length} bytes there are {actual}: the file is truncated"
@@ -184,6 +187,25 @@ class _Source:
         """Leave the file where the container ends."""
         if self._file.seekable():
             self._file.seek(self.start + self.length)
+
+
+class _MappedSource(_Source):
+    """The bytes of a container in a file that is mapped: nothing need be read."""
+
+    def __init__(self, file: BinaryIO, mapped: Any, *, alone: bool) -> None:
+        self._file = file
+        self.start = file.tell()
+        self.is_writable = False
+        memory = memoryview(mapped)[self.start :]
+        self.length = length_told(memory)
+        self._check_length(len(memory), alone=alone)
+        self._whole = memory[: self.length]
+
+
+def _slice(mapped: Any, offset: int, length: int) -> Any:
+    part = mapped[offset : offset + length]
+    part.offset = offset  # which numpy does not keep
+    return part
 
 
 def _read_on(file: BinaryIO, content: bytearray, length: int) -> None:
@@ -241,12 +263,13 @@ class _Filler:
         content = memoryview(_allocate(segment.length))
         rest, waiting = content, deque[Future[None]]()
         for chunk in segment.chunks:
-            target, rest = rest[: chunk.length], rest[chunk.length :]
-            if chunk.stored == chunk.length:
-                self._source.into(chunk.offset, target)
+            offset, stored_length, length, _ = chunk
+            target, rest = rest[:length], rest[length:]
+            if stored_length == length:
+                self._source.into(offset, target)
                 _check(target, chunk)
                 continue
-            stored = self._source.at(chunk.offset, chunk.stored)
+            stored = self._source.at(offset, stored_length)
             if len(segment.chunks) == 1:
                 _expand(stored, chunk, target, codec)
                 continue
@@ -262,21 +285,23 @@ class _Filler:
     def _in_place(self, segment: Segment) -> memoryview:
         """Return the memory of a segment where it was read already."""
         for chunk in segment.chunks:
-            _check(self._source.at(chunk.offset, chunk.stored), chunk)
-        return self._source.at(segment.chunks[0].offset, segment.length)
+            _check(self._source.at(chunk[0], chunk[1]), chunk)
+        return self._source.at(segment.chunks[0][0], segment.length)
 
 
 def _expand(stored: memoryview, chunk: Chunk, target: memoryview, codec: Codec) -> None:
     _check(stored, chunk)
-    original = codec.decompress(stored, chunk.length)
-    if len(original) != chunk.length:
+    _, _, length, _ = chunk
+    original = codec.decompress(stored, length)
+    if len(original) != length:
         raise CorruptedFile("a chunk does not decompress to its length")
     target[:] = original
 
 
 def _check(stored: memoryview, chunk: Chunk) -> None:
-    if chunk.checksum != UNCHECKED and xxh3_64_intdigest(stored) != chunk.checksum:
-        raise CorruptedFile(f"{chunk.stored} bytes at {chunk.offset} were altered")
+    offset, length, _, checksum = chunk
+    if checksum != UNCHECKED and xxh3_64_intdigest(stored) != checksum:
+        raise CorruptedFile(f"{length} bytes at {offset} were altered")
 
 
 def _lies_as_it_is(segment: Segment) -> bool:
@@ -286,7 +311,8 @@ def _lies_as_it_is(segment: Segment) -> bool:
 def _end(segment: Segment, *, start: int) -> int:
     if not segment.chunks:
         return start
-    return segment.chunks[-1].offset + segment.chunks[-1].stored
+    offset, stored, _, _ = segment.chunks[-1]
+    return offset + stored
 
 
 def _allocate(length: int) -> Any:

@@ -18,7 +18,6 @@ from cachekit.serialization.container import (
     SMALL_CONTAINER,
     TRAILER,
     VERSION,
-    Chunk,
     Segment,
     pack_segment,
     pack_trailer,
@@ -156,7 +155,7 @@ class Writer:
         name, before, item_size, chunks = self._segments[number]
         if number > 0 and not chunks:
             self._put(bytes(-self._position % ALIGNMENT))
-        chunks.append(Chunk(self._position, len(stored), length, checksum))
+        chunks.append((self._position, len(stored), length, checksum))
         self._segments[number] = Segment(name, before + length, item_size, chunks)
         self._put(stored)
 
@@ -240,6 +239,6 @@ def _compress(chunk: memoryview, codec: Codec) -> tuple[bytes | memoryview, int]
 def _named_as_it_lies(segment: Segment) -> Segment:
     """Call a large buffer uncompressed if no chunk has shrunk: it can be mapped."""
     is_large = segment.length >= CHUNK_BYTES
-    if is_large and all(chunk.stored == chunk.length for chunk in segment.chunks):
+    if is_large and all(stored == length for _, stored, length, _ in segment.chunks):
         return segment._replace(codec=NoCompression.name)
     return segment

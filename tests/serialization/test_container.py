@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -266,22 +267,29 @@ def test_only_the_chunks_that_shrink_are_compressed() -> None:
     assert unpack(packed) == (b"s", [easy + hard + easy])
 
 
-def test_memory_that_is_mapped_is_neither_read_nor_checked() -> None:
+def test_memory_that_is_mapped_is_neither_read_nor_checked(tmp_path: Path) -> None:
     buffers = [noise(100), b"", noise(CHUNK_BYTES * 2)]
-    packed = pack(b"stream", buffers)
-    file = io.BytesIO(b"before" + packed)
-    file.seek(6)
-    taken = []
+    packed = bytearray(pack(b"stream", buffers))
+    place = packed.index(buffers[2])
+    packed[place] ^= 1
+    path = tmp_path / "file"
+    path.write_bytes(b"before" + packed)
+    mapped: Any = np.memmap(path, "u1", "r")
 
-    def take(offset: int, length: int) -> memoryview:
-        taken.append((offset, length))
-        return memoryview(file.getvalue())[offset : offset + length]
+    with path.open("rb") as file:
+        file.seek(6)
+        content = reading.read(file, mapped=mapped)
+        assert file.tell() == 6 + len(packed)
 
-    content = reading.read(file, take=take)
-
-    assert plain(content) == (b"stream", buffers)
-    assert [length for _, length in taken] == [100, 0, CHUNK_BYTES * 2]
-    assert (taken[0][0] - 6) % 64 == 0
+    assert bytes(content.stream) == b"stream"
+    assert [len(buffer) for buffer in content.buffers] == list(map(len, buffers))
+    assert all(np.shares_memory(part, mapped) for part in content.buffers if len(part))
+    assert content.buffers[2].offset == 6 + place
+    assert (content.buffers[0].offset - 6) % 64 == 0
+    with path.open("rb") as file:
+        file.seek(6)
+        with pytest.raises(CorruptedFile):
+            reading.read(file)
 
 
 # --- files of all kinds ---
