@@ -18,7 +18,7 @@ the trailer covers header, index and trailer; the index has a checksum for each 
 (zero for memory that a program may change in place); padding must be zero. So
 truncation, a flipped byte anywhere, and anything appended are found. A buffer stored
 with the codec ``none`` is one run of memory at an aligned offset, and can be mapped.
-The signature is zero until signing is asked for.
+The signature is zero unless the value is signed; `signing` says what it covers.
 
 These numbers are on people's disks: never change one; raise the version.
 """
@@ -49,14 +49,17 @@ HEADER = struct.Struct("<8sIIQ")
 _SEGMENT = struct.Struct("<16sQII")
 _CHUNK = struct.Struct("<QQQQ")
 TRAILER = struct.Struct("<QQ32sQ8s")
-_UNSIGNED = bytes(32)
+UNSIGNED = bytes(32)
 
 # An index of one chunk: a segment and its only entry.
 _ONE_CHUNK = struct.Struct("<16sQIIQQQQ")
 _NONE = NoCompression.name.encode().ljust(16, b"\0")
 
 # The end of the trailer: its checksum, and the magic.
-_SEAL_BYTES = 16
+_END_BYTES = 16
+
+# Where the signature is, counted from the end of a container.
+SIGNATURE = slice(-_END_BYTES - len(UNSIGNED), -_END_BYTES)
 
 # How much of the trailer its own checksum covers: all before the checksum.
 TRAILER_CHECKED = 48
@@ -86,11 +89,18 @@ def pack_segment(segment: Segment) -> bytes:
     return head + b"".join([_CHUNK.pack(*chunk) for chunk in chunks])
 
 
-def pack_trailer(header: bytes, index: bytes, offset: int) -> bytes:
+def pack_places(index: bytes, offset: int) -> bytes:
+    """Return how a trailer begins: where the index is."""
+    return struct.pack("<QQ", offset, len(index))
+
+
+def pack_trailer(
+    header: bytes, index: bytes, offset: int, signature: bytes = UNSIGNED
+) -> bytes:
     """Return the end of a container whose index is at an offset."""
-    places = struct.pack("<QQ32s", offset, len(index), _UNSIGNED)
-    checksum = xxh3_64_intdigest(header + index + places)
-    return places + struct.pack("<Q8s", checksum, END_MAGIC)
+    checked = pack_places(index, offset) + signature
+    checksum = xxh3_64_intdigest(header + index + checked)
+    return checked + struct.pack("<Q8s", checksum, END_MAGIC)
 
 
 def length_told(head: bytes | bytearray | memoryview) -> int:
@@ -122,7 +132,7 @@ def stream_alone(content: bytes) -> memoryview | None:
         return None
     magic, version, _, length = HEADER.unpack_from(content)
     name, total, count, _, *chunk, checksum = _ONE_CHUNK.unpack_from(content, end)
-    place, index_length, _, seal, last = TRAILER.unpack_from(
+    place, index_length, _, checksum_of_ends, last = TRAILER.unpack_from(
         content, size - TRAILER.size
     )
     inside = end - HEADER.size
@@ -135,9 +145,9 @@ def stream_alone(content: bytes) -> memoryview | None:
         return None
     view = memoryview(content)
     stream = view[HEADER.size : end]
-    sealed = b"".join((view[: HEADER.size], view[end : size - _SEAL_BYTES]))
+    ends = b"".join((view[: HEADER.size], view[end : size - _END_BYTES]))
     is_whole = xxh3_64_intdigest(stream) == checksum and (
-        xxh3_64_intdigest(sealed) == seal
+        xxh3_64_intdigest(ends) == checksum_of_ends
     )
     return stream if is_whole else None
 

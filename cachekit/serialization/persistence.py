@@ -20,7 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from cachekit.errors import ContainerError, CorruptedFile
 from cachekit.serialization import (
@@ -32,6 +32,9 @@ from cachekit.serialization import (
     writing,
 )
 from cachekit.serialization.codecs import Codec, Compress, NoCompression
+
+if TYPE_CHECKING:
+    from cachekit.serialization.signing import Seal
 
 MmapMode = Literal["r", "r+", "w+", "c"]
 
@@ -190,18 +193,36 @@ def load(
         raise
 
 
-def write_value(file: BinaryIO, value: object, codec: Codec) -> int:
+def write_value(
+    file: BinaryIO, value: object, codec: Codec, seal: Seal | None = None
+) -> int:
     """Write a value into an open file as one container; return its size in bytes.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing.
+    value : object
+        Anything that pickle or cloudpickle takes.
+    codec : Codec
+        Compresses it.
+    seal : Seal, optional
+        Signs it.
 
     Raises
     ------
     Exception
         Whatever the value's own pickling raises.
     """
-    return _write_container(value, file, codec, pickling.SMALLEST_BUFFER)
+    return _write_container(value, file, codec, pickling.SMALLEST_BUFFER, seal)
 
 
-def read_value(file: BinaryIO, *, modules: Mapping[str, str] | None = None) -> Any:
+def read_value(
+    file: BinaryIO,
+    *,
+    modules: Mapping[str, str] | None = None,
+    seal: Seal | None = None,
+) -> Any:
     """Read the value that an open file holds.
 
     Parameters
@@ -210,14 +231,19 @@ def read_value(file: BinaryIO, *, modules: Mapping[str, str] | None = None) -> A
         Open for reading, at its start.
     modules : mapping of str to str, optional
         Modules whose classes are to be looked for under another name.
+    seal : Seal, optional
+        Checks the signature, before anything is unpickled. Without one, a signed
+        value is read as any other.
 
     Raises
     ------
     ContainerError
         If the bytes are damaged, or the value cannot be rebuilt from them, for
         example because its class is gone.
+    UntrustedContent
+        If it was not signed with that secret for that context.
     """
-    stream, buffers, _ = reading.read(file)
+    stream, buffers, _ = reading.read(file, seal=seal)
     try:
         return pickling.rebuild(stream, buffers, modules)
     except MemoryError:
@@ -266,9 +292,13 @@ def _write(value: object, file: BinaryIO, form: Any, codec: Codec) -> None:
 
 
 def _write_container(
-    value: object, file: BinaryIO, codec: Codec, smallest_buffer: int
+    value: object,
+    file: BinaryIO,
+    codec: Codec,
+    smallest_buffer: int,
+    seal: Seal | None = None,
 ) -> int:
-    writer = writing.Writer(file, codec)
+    writer = writing.Writer(file, codec, seal)
     try:
         outside = pickling.write_pickle(value, writer, smallest_buffer=smallest_buffer)
         for memory in outside:

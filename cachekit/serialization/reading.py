@@ -6,7 +6,7 @@ import os
 import struct
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -32,6 +32,9 @@ from cachekit.serialization.container import (
 from cachekit.serialization.files import write_all
 from cachekit.serialization.threads import submit, usable_cores
 
+if TYPE_CHECKING:
+    from cachekit.serialization.signing import Seal
+
 
 class Content(NamedTuple):
     """What a container holds.
@@ -56,6 +59,7 @@ def read(
     *,
     alone: bool = True,
     mapped: Any = None,
+    seal: Seal | None = None,
 ) -> Content:
     """Read one container, checking every byte of it.
 
@@ -68,6 +72,9 @@ def read(
     mapped : numpy.memmap, optional
         The whole file, as bytes. Buffers that lie there as they are become slices of
         it, and are neither read nor checked.
+    seal : Seal, optional
+        Checks the signature of all that is read, before any of it is expanded. Not
+        for a file that is mapped.
 
     Raises
     ------
@@ -75,16 +82,26 @@ def read(
         If the file is truncated, altered or of another format.
     UnsupportedContainer
         If it was written by a newer version.
+    UntrustedContent
+        If the signature is not that of the seal.
     """
+    if mapped is not None and seal is not None:
+        raise ValueError("what is mapped may change once its signature was checked")
     first = file.read(SMALL_CONTAINER) if alone and mapped is None else b""
     if 0 < len(first) < SMALL_CONTAINER:  # there is no more of it
         small = stream_alone(first)
         if small is not None:
+            if seal is not None:
+                seal.check(first)
             return Content(small, [], is_compressed=False)
-    if mapped is None:
-        source = _Source(file, first, alone=alone)
-    else:
+    source: _Source
+    if mapped is not None:
         source = _MappedSource(file, mapped, alone=alone)
+    elif seal is not None:
+        source = _WholeSource(file, first, alone=alone)
+        seal.check(source.at(0, source.length))
+    else:
+        source = _Source(file, first, alone=alone)
     stream, *buffers = _segments(source)
     with _Filler(source) as filler:
         content = filler.fill(stream)
@@ -106,6 +123,8 @@ def read(
 
 def give_up_checksums(file: BinaryIO) -> None:
     """Note in a container that the memory in it may change from now on.
+
+    It is not signed any more: whoever changes the memory need not know the secret.
 
     Parameters
     ----------
@@ -187,6 +206,22 @@ class _Source:
         """Leave the file where the container ends."""
         if self._file.seekable():
             self._file.seek(self.start + self.length)
+
+
+class _WholeSource(_Source):
+    """The bytes of a container, all of them in memory before any is believed.
+
+    What is checked is what is used, whatever becomes of the file meanwhile.
+    """
+
+    def __init__(self, file: BinaryIO, first: bytes, *, alone: bool) -> None:
+        super().__init__(file, first, alone=alone)
+        if self._whole is None:
+            whole = memoryview(_allocate(self.length))
+            there = len(self._head)
+            whole[:there] = self._head
+            self.into(there, whole[there:])
+            self._whole, self.is_writable = whole, True
 
 
 class _MappedSource(_Source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xxhash import xxh3_64_intdigest
 
@@ -13,17 +13,25 @@ from cachekit.serialization.codecs import Codec, NoCompression
 from cachekit.serialization.container import (
     ALIGNMENT,
     CHUNK_BYTES,
+    END_MAGIC,
     HEADER,
     MAGIC,
     SMALL_CONTAINER,
     TRAILER,
+    UNSIGNED,
     VERSION,
     Segment,
+    pack_places,
     pack_segment,
     pack_trailer,
 )
 from cachekit.serialization.files import write_all
 from cachekit.serialization.threads import submit, usable_cores
+
+if TYPE_CHECKING:
+    from blake3 import blake3
+
+    from cachekit.serialization.signing import Seal
 
 
 class Writer:
@@ -38,11 +46,15 @@ class Writer:
         Open for writing, and able to seek, at the place where the container starts.
     codec : Codec
         Compresses each chunk.
+    seal : Seal, optional
+        Signs the container.
     """
 
-    def __init__(self, file: BinaryIO, codec: Codec) -> None:
+    def __init__(self, file: BinaryIO, codec: Codec, seal: Seal | None = None) -> None:
         self._file = file
         self._codec = codec
+        self._seal = seal
+        self._signed: blake3 | None = None  # what was written since the header
         self._start: int | None = None  # where the container starts, once that is known
         self._unwritten: list[bytes | memoryview] = []
         self._unwritten_bytes = 0
@@ -61,6 +73,8 @@ class Writer:
         self._segments: list[Segment] = []
         self._rest = bytearray()
         self._put(HEADER.pack(MAGIC, VERSION, 0, 0))
+        if self._seal is not None:
+            self._signed = self._seal.begin()
         self._begin_segment(1)
 
     def write(self, piece: Any) -> None:
@@ -106,7 +120,8 @@ class Writer:
         length = offset + len(index) + TRAILER.size
         header = HEADER.pack(MAGIC, VERSION, 0, length)
         self._put(index)
-        self._put(pack_trailer(header, index, offset))
+        signature = self._signature(header, pack_places(index, offset))
+        self._put(pack_trailer(header, index, offset, signature))
         if self._start is None:
             self._unwritten[0] = header
             self._flush()
@@ -120,6 +135,12 @@ class Writer:
     def close(self) -> None:
         """Let go of threads, whether it is finished or not."""
         self._compressor.close()
+
+    def _signature(self, header: bytes, places: bytes) -> bytes:
+        if self._seal is None or self._signed is None:
+            return UNSIGNED
+        self._signed.update(places)
+        return self._seal.signature(self._signed, header, END_MAGIC)
 
     def _begin_segment(self, item_size: int) -> None:
         self._segment_codec: Codec | None = None  # chosen when its first chunk is here
@@ -163,6 +184,8 @@ class Writer:
         self._unwritten.append(piece)
         self._unwritten_bytes += len(piece)
         self._position += len(piece)
+        if self._signed is not None:
+            self._signed.update(piece)
         if self._unwritten_bytes > SMALL_CONTAINER:
             self._flush()
 
