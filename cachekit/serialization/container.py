@@ -18,7 +18,8 @@ the trailer covers header, index and trailer; the index has a checksum for each 
 (zero for memory that a program may change in place); padding must be zero. So
 truncation, a flipped byte anywhere, and anything appended are found. A buffer stored
 with the codec ``none`` is one run of memory at an aligned offset, and can be mapped.
-The signature is zero unless the value is signed; `signing` says what it covers.
+The signature is that of `signing`, or a label that says what the value belongs to, or
+zero for a file of its own.
 
 These numbers are on people's disks: never change one; raise the version.
 """
@@ -53,6 +54,7 @@ UNSIGNED = bytes(32)
 
 # An index of one chunk: a segment and its only entry.
 _ONE_CHUNK = struct.Struct("<16sQIIQQQQ")
+_ONE_CHUNK_AND_TRAILER = struct.Struct("<16sQIIQQQQQQ32sQ8s")
 _NONE = NoCompression.name.encode().ljust(16, b"\0")
 
 # The end of the trailer: its checksum, and the magic.
@@ -127,25 +129,22 @@ def stream_alone(content: bytes) -> memoryview | None:
     returns None: the usual way reads the one, and says of the other what is wrong.
     """
     size = len(content)
-    end = size - _ONE_CHUNK.size - TRAILER.size
+    end = size - _ONE_CHUNK_AND_TRAILER.size
     if not HEADER.size < end <= HEADER.size + CHUNK_BYTES:
         return None
     magic, version, _, length = HEADER.unpack_from(content)
-    name, total, count, _, *chunk, checksum = _ONE_CHUNK.unpack_from(content, end)
-    place, index_length, _, checksum_of_ends, last = TRAILER.unpack_from(
-        content, size - TRAILER.size
-    )
-    inside = end - HEADER.size
-    if (
-        (magic, version, length, last) != (MAGIC, VERSION, size, END_MAGIC)
-        or (place, index_length) != (end, _ONE_CHUNK.size)
-        or (name, count, total) != (_NONE, 1, inside)
-        or chunk != [HEADER.size, inside, inside]
+    index_and_trailer = _ONE_CHUNK_AND_TRAILER.unpack_from(content, end)
+    name, total, count, _, start, stored, plain, checksum = index_and_trailer[:8]
+    place, index_length, _, checksum_of_ends, last = index_and_trailer[8:]
+    if not (
+        (magic == MAGIC and version == VERSION and length == size and last == END_MAGIC)
+        and (place == end and index_length == _ONE_CHUNK.size)
+        and (name == _NONE and count == 1 and start == HEADER.size)
+        and total == stored == plain == end - HEADER.size
     ):
         return None
-    view = memoryview(content)
-    stream = view[HEADER.size : end]
-    ends = b"".join((view[: HEADER.size], view[end : size - _END_BYTES]))
+    stream = memoryview(content)[HEADER.size : end]
+    ends = content[: HEADER.size] + content[end:-_END_BYTES]
     is_whole = xxh3_64_intdigest(stream) == checksum and (
         xxh3_64_intdigest(ends) == checksum_of_ends
     )

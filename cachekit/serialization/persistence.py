@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from cachekit.errors import ContainerError, CorruptedFile
+from cachekit.errors import ContainerError, CorruptedFile, UnsupportedContainer
 from cachekit.serialization import (
     codecs,
     container,
@@ -34,7 +34,7 @@ from cachekit.serialization import (
 from cachekit.serialization.codecs import Codec, Compress, NoCompression
 
 if TYPE_CHECKING:
-    from cachekit.serialization.signing import Seal
+    from cachekit.serialization.signing import Label, Seal
 
 MmapMode = Literal["r", "r+", "w+", "c"]
 
@@ -194,7 +194,7 @@ def load(
 
 
 def write_value(
-    file: BinaryIO, value: object, codec: Codec, seal: Seal | None = None
+    file: BinaryIO, value: object, codec: Codec, seal: Seal | Label | None = None
 ) -> int:
     """Write a value into an open file as one container; return its size in bytes.
 
@@ -206,8 +206,8 @@ def write_value(
         Anything that pickle or cloudpickle takes.
     codec : Codec
         Compresses it.
-    seal : Seal, optional
-        Signs it.
+    seal : Seal or Label, optional
+        Signs it, or says what it belongs to.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def read_value(
     file: BinaryIO,
     *,
     modules: Mapping[str, str] | None = None,
-    seal: Seal | None = None,
+    seal: Seal | Label | None = None,
 ) -> Any:
     """Read the value that an open file holds.
 
@@ -231,9 +231,9 @@ def read_value(
         Open for reading, at its start.
     modules : mapping of str to str, optional
         Modules whose classes are to be looked for under another name.
-    seal : Seal, optional
-        Checks the signature, before anything is unpickled. Without one, a signed
-        value is read as any other.
+    seal : Seal or Label, optional
+        Checks the signature, or what the value belongs to, before anything is
+        unpickled. Without a secret, a signed value is read as any other.
 
     Raises
     ------
@@ -243,7 +243,12 @@ def read_value(
     UntrustedContent
         If it was not signed with that secret for that context.
     """
-    stream, buffers, _ = reading.read(file, seal=seal)
+    try:
+        stream, buffers, _ = reading.read(file, seal=seal)
+    except UnsupportedContainer:
+        if file.seekable() and reading.is_damaged_in_its_version(file):
+            raise CorruptedFile("the version of the container was altered") from None
+        raise
     try:
         return pickling.rebuild(stream, buffers, modules)
     except MemoryError:
@@ -296,7 +301,7 @@ def _write_container(
     file: BinaryIO,
     codec: Codec,
     smallest_buffer: int,
-    seal: Seal | None = None,
+    seal: Seal | Label | None = None,
 ) -> int:
     writer = writing.Writer(file, codec, seal)
     try:

@@ -122,11 +122,18 @@ def rebuild(
     modules : mapping of str to str, optional
         Modules to be looked for under another name.
     """
-    content = bytes(stream) if modules else b""
-    if modules and any(name.encode() in content for name in modules):
-        file = io.BytesIO(content)
+    if modules and _names_any(bytes(stream), modules):
+        file = io.BytesIO(stream)
         return Rebuilder(file, buffers=buffers, modules=modules).load()
     return pickle.loads(stream, buffers=buffers)
+
+
+def _names_any(stream: bytes, modules: Mapping[str, str]) -> bool:
+    # Numbers, texts and what is made of them have no class: nothing to search for.
+    return _STACK_GLOBAL in stream and any(name.encode() in stream for name in modules)
+
+
+_STACK_GLOBAL = pickle.STACK_GLOBAL[0]
 
 
 class Finder:

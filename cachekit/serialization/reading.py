@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from cachekit.errors import CorruptedFile
+from cachekit.errors import ContainerError, CorruptedFile
 from cachekit.serialization.codecs import Codec, NoCompression, codec_named
 from cachekit.serialization.container import (
     CHUNK_BYTES,
@@ -20,6 +21,7 @@ from cachekit.serialization.container import (
     TRAILER,
     TRAILER_CHECKED,
     UNCHECKED,
+    VERSION,
     Chunk,
     Segment,
     check_places,
@@ -30,10 +32,8 @@ from cachekit.serialization.container import (
     stream_alone,
 )
 from cachekit.serialization.files import write_all
+from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.threads import submit, usable_cores
-
-if TYPE_CHECKING:
-    from cachekit.serialization.signing import Seal
 
 
 class Content(NamedTuple):
@@ -59,7 +59,7 @@ def read(
     *,
     alone: bool = True,
     mapped: Any = None,
-    seal: Seal | None = None,
+    seal: Seal | Label | None = None,
 ) -> Content:
     """Read one container, checking every byte of it.
 
@@ -72,9 +72,9 @@ def read(
     mapped : numpy.memmap, optional
         The whole file, as bytes. Buffers that lie there as they are become slices of
         it, and are neither read nor checked.
-    seal : Seal, optional
-        Checks the signature of all that is read, before any of it is expanded. Not
-        for a file that is mapped.
+    seal : Seal or Label, optional
+        Checks what the value belongs to, and the signature of all that is read, before
+        any of it is expanded. Not for a file that is mapped.
 
     Raises
     ------
@@ -97,12 +97,11 @@ def read(
     source: _Source
     if mapped is not None:
         source = _MappedSource(file, mapped, alone=alone)
-    elif seal is not None:
+    elif isinstance(seal, Seal):
         source = _WholeSource(file, first, alone=alone)
-        seal.check(source.at(0, source.length))
     else:
         source = _Source(file, first, alone=alone)
-    stream, *buffers = _segments(source)
+    stream, *buffers = _checked_segments(source, seal)
     with _Filler(source) as filler:
         content = filler.fill(stream)
         position = _end(stream, start=HEADER.size)
@@ -119,6 +118,27 @@ def read(
     source.leave()
     is_compressed = not all(map(_lies_as_it_is, [stream, *buffers]))
     return Content(content, filled, is_compressed)
+
+
+def is_damaged_in_its_version(file: BinaryIO) -> bool:
+    """Tell whether a container that seems to be of another version is one of ours.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading, and able to seek.
+    """
+    file.seek(0)
+    content = bytearray(file.read())
+    magic, version, *others = HEADER.unpack_from(content)
+    if version == VERSION:
+        return False
+    content[: HEADER.size] = HEADER.pack(magic, VERSION, *others)
+    try:
+        _segments(_Source(io.BytesIO(content), b"", alone=True))
+    except ContainerError:
+        return False
+    return True
 
 
 def give_up_checksums(file: BinaryIO) -> None:
@@ -253,6 +273,16 @@ def _read_on(file: BinaryIO, content: bytearray, length: int) -> None:
         if not more:
             return
         content += more
+
+
+def _checked_segments(source: _Source, seal: Seal | Label | None) -> list[Segment]:
+    """Return the segments of what belongs to the seal, if there is one."""
+    if isinstance(seal, Seal):
+        seal.check(source.at(0, source.length))
+    segments = _segments(source)
+    if isinstance(seal, Label):
+        seal.check(source.at(source.length - TRAILER.size, TRAILER.size))
+    return segments
 
 
 def _segments(source: _Source) -> list[Segment]:

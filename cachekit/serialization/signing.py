@@ -1,10 +1,11 @@
-"""Sign a container with a secret, so that only its owner's values are unpickled.
+"""Say in a container what it belongs to, and sign it with a secret if there is one.
 
-A checksum finds damage; a signature also finds what somebody else has written. It is
-a keyed BLAKE3 over all of the container that says something, and over a *context*: the
-name of what the value belongs to. So a value cannot be put in the place of another
-one, even if both were signed with the same secret. `writing` signs, `reading` checks;
-`docs/format.md` says over what.
+A checksum finds damage, and a *label* a value in the place of another one. A signature
+also finds what somebody else has written: with it, only one's own values are
+unpickled. It is a keyed BLAKE3 over all of the container that says something, and over
+a *context*: the name of what the value belongs to. So a value cannot be put in the
+place of another one, even if both were signed with the same secret. `writing` signs,
+`reading` checks; `docs/format.md` says over what.
 """
 
 from __future__ import annotations
@@ -13,19 +14,49 @@ import functools
 import struct
 
 from blake3 import blake3
+from xxhash import xxh3_128_digest
 
-from cachekit.errors import UntrustedContent
+from cachekit.errors import CorruptedFile, UntrustedContent
 from cachekit.serialization.container import (
     END_MAGIC,
     HEADER,
     SIGNATURE,
-    UNSIGNED,
 )
 
 # Part of the format, as everything here: another text makes other signatures.
 _PURPOSE = "cachekit 2026-11 signature of a value"
 
+_NOT_SIGNED = bytes(16)
+
 _LENGTH = struct.Struct("<Q")
+
+
+class Label:
+    """Names what the value of an entry belongs to, without a secret.
+
+    Parameters
+    ----------
+    context : bytes
+        What the value belongs to.
+    """
+
+    __slots__ = ("mark",)
+
+    def __init__(self, context: bytes) -> None:
+        # Its zeros tell it from a signature, which has them by no chance.
+        self.mark = xxh3_128_digest(context) + _NOT_SIGNED
+
+    def check(self, end: bytes | memoryview) -> None:
+        """Check the label of a container, given its end; a signature is as good.
+
+        Raises
+        ------
+        CorruptedFile
+            If it belongs to something else, or to nothing.
+        """
+        mark = bytes(end[SIGNATURE])
+        if mark != self.mark and mark.endswith(_NOT_SIGNED):
+            raise CorruptedFile("the value belongs to another entry")
 
 
 class Seal:
@@ -89,7 +120,7 @@ class Seal:
 
         view = memoryview(whole)
         signature = view[SIGNATURE]
-        if signature == UNSIGNED:
+        if bytes(signature).endswith(_NOT_SIGNED):
             raise UntrustedContent("the value is not signed")
         content = self.begin()
         content.update(view[HEADER.size : SIGNATURE.start])

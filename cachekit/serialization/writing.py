@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
+from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
 from cachekit.serialization.codecs import Codec, NoCompression
@@ -26,12 +27,8 @@ from cachekit.serialization.container import (
     pack_trailer,
 )
 from cachekit.serialization.files import write_all
+from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.threads import submit, usable_cores
-
-if TYPE_CHECKING:
-    from blake3 import blake3
-
-    from cachekit.serialization.signing import Seal
 
 
 class Writer:
@@ -50,7 +47,9 @@ class Writer:
         Signs the container.
     """
 
-    def __init__(self, file: BinaryIO, codec: Codec, seal: Seal | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, codec: Codec, seal: Seal | Label | None = None
+    ) -> None:
         self._file = file
         self._codec = codec
         self._seal = seal
@@ -73,7 +72,7 @@ class Writer:
         self._segments: list[Segment] = []
         self._rest = bytearray()
         self._put(HEADER.pack(MAGIC, VERSION, 0, 0))
-        if self._seal is not None:
+        if isinstance(self._seal, Seal):
             self._signed = self._seal.begin()
         self._begin_segment(1)
 
@@ -137,6 +136,8 @@ class Writer:
         self._compressor.close()
 
     def _signature(self, header: bytes, places: bytes) -> bytes:
+        if isinstance(self._seal, Label):
+            return self._seal.mark
         if self._seal is None or self._signed is None:
             return UNSIGNED
         self._signed.update(places)

@@ -28,6 +28,7 @@ from cachekit.errors import (
     UntrustedContent,
 )
 from cachekit.serialization import (
+    Label,
     Seal,
     codec_from,
     load,
@@ -35,6 +36,7 @@ from cachekit.serialization import (
     reading,
     write_value,
 )
+from cachekit.serialization.codecs import NoCompression
 from cachekit.serialization.container import CHUNK_BYTES, SMALL_CONTAINER
 from cachekit.serialization.files import Forward
 from cachekit.serialization.persistence import _write_container
@@ -594,3 +596,66 @@ def is_whole(packed: bytes) -> bool:
     except (CorruptedFile, UnsupportedContainer):
         return False
     return True
+
+
+# --- labels ---
+
+
+@pytest.mark.parametrize("value", [3, np.arange(300_000.0)])
+def test_a_value_in_the_place_of_another_one_is_damage(value: object) -> None:
+    file = io.BytesIO()
+    write_value(file, value, NoCompression(), Label(b"one"))
+
+    file.seek(0)
+    np.testing.assert_equal(read_value(file, seal=Label(b"one")), value)
+    file.seek(0)
+    with pytest.raises(CorruptedFile, match="another entry"):
+        read_value(file, seal=Label(b"other"))
+    file.seek(0)
+    np.testing.assert_equal(read_value(file), value)
+
+
+def test_what_belongs_to_nothing_belongs_to_no_entry() -> None:
+    file = io.BytesIO()
+    write_value(file, 3, NoCompression())
+
+    file.seek(0)
+    with pytest.raises(CorruptedFile, match="another entry"):
+        read_value(file, seal=Label(b"one"))
+
+
+def test_a_signed_value_needs_no_label() -> None:
+    file = io.BytesIO()
+    write_value(file, 3, NoCompression(), Seal(b"a secret", b"one"))
+
+    file.seek(0)
+    assert read_value(file, seal=Label(b"one")) == 3
+
+
+def test_a_label_is_no_signature() -> None:
+    file = io.BytesIO()
+    write_value(file, 3, NoCompression(), Label(b"one"))
+
+    file.seek(0)
+    with pytest.raises(UntrustedContent, match="not signed"):
+        read_value(file, seal=Seal(b"a secret", b"one"))
+
+
+def test_a_label_never_changes() -> None:
+    assert Label(b"f" * 32).mark.hex() == (
+        "4b489987b4b2f4731179be9327c1cdb7" + "0" * 32
+    )
+
+
+# --- versions ---
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_a_flipped_bit_in_the_version_is_damage(bit: int) -> None:
+    file = io.BytesIO()
+    write_value(file, np.arange(300_000.0), NoCompression())
+    content = bytearray(file.getvalue())
+    content[8 + bit // 8] ^= 1 << bit % 8
+
+    with pytest.raises(CorruptedFile, match="version"):
+        read_value(io.BytesIO(content))
