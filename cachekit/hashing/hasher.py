@@ -88,6 +88,8 @@ def digest(value: object) -> str:
     >>> digest(1) == digest(1.0)
     False
     """
+    if type(value) in ATOMS:
+        return _digest_atom(value).hex()
     return digest_with(value, reducers.canonical)
 
 
@@ -411,7 +413,7 @@ def _threads(size: int) -> int:
 
 
 def _digest_atom(value: object) -> bytes:
-    return blake3(pickle.dumps(value, protocol=5)).digest(DIGEST_BYTES)
+    return blake3(pickle.dumps(value, 5)).digest(DIGEST_BYTES)
 
 
 def _write_plain(value: object, write: Callable[[bytes], object]) -> None:

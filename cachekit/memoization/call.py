@@ -6,6 +6,7 @@ made a call new.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -61,7 +62,7 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
     arguments = {}
     for name, value in bound.items():
         try:
-            arguments[name] = digest(value)
+            arguments[name] = _digest_of(value)
         except UnhashableArgument as error:
             error.climb(None, name + error.path)
             raise
@@ -70,6 +71,27 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
         parts += item
     whole = digest("\n".join(parts))
     return CallKey(EntryKey(function, fingerprint, whole), arguments)
+
+
+def _digest_of(value: Any) -> str:
+    kind = type(value)
+    if (
+        (kind is str and len(value) <= _LONGEST_TEXT)
+        or (kind is int and -_LARGEST <= value <= _LARGEST)
+        or kind is bool
+        or value is None
+    ):
+        return _digest_small(value)
+    return digest(value)
+
+
+# Defaults, names and flags are the same in one call after another. By type too, for
+# 1 == True; but no floats, for 0.0 == -0.0, and these have two digests.
+_digest_small = functools.lru_cache(maxsize=4096, typed=True)(digest)
+
+# So that what is kept takes a megabyte or two at most.
+_LONGEST_TEXT = 64
+_LARGEST = 2**63
 
 
 def compile_binder(

@@ -57,8 +57,10 @@ class Record:
     hash_version: int
 
     def to_json(self) -> bytes:
-        """Write the record as indented JSON."""
-        return (json.dumps(vars(self), indent=1) + "\n").encode()
+        """Write the record as JSON, a line for each field."""
+        # With `indent` json is written by Python's own code, which takes five times as
+        # long: a tenth of a small miss.
+        return f"{_encode(vars(self))}\n".encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Record:
@@ -85,6 +87,8 @@ class Record:
             raise ValueError("not the record of a call: arguments without facts")
         return cls(**known)
 
+
+_encode = json.JSONEncoder(separators=(",\n ", ": ")).encode
 
 # By annotation. A number that JSON wrote without a point is an int.
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from cachekit.errors import CacheKitError
 from cachekit.memoization.lineage import Record
 from cachekit.stores import EntryKey, Store
+
+# Hits are noted, and counted when there are so many.
+MOST_RECENT = 1000
 
 
 class Tally(NamedTuple):
@@ -37,6 +41,7 @@ class CallCounter:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal handler may call too
+        self._recent: deque[EntryKey] = deque()
         self._hits: Counter[EntryKey] = Counter()
         self._unsaved: Counter[EntryKey] = Counter()
         self._misses = 0
@@ -45,9 +50,10 @@ class CallCounter:
 
     def hit(self, key: EntryKey) -> None:
         """Count a call that was answered from the store."""
-        with self._lock:
-            self._hits[key] += 1
-            self._unsaved[key] += 1
+        # Appending needs no lock, and takes half the time of counting.
+        self._recent.append(key)
+        if len(self._recent) >= MOST_RECENT:
+            self._count_recent()
 
     def miss(self, seconds: float) -> None:
         """Count a call that was computed."""
@@ -57,6 +63,7 @@ class CallCounter:
 
     def tally(self, store: Store) -> Tally:
         """Sum up, reading from the records what each hit has saved."""
+        self._count_recent()
         with self._lock:
             hits = dict(self._hits)
             misses, computed = self._misses, self._seconds_computed
@@ -65,12 +72,21 @@ class CallCounter:
 
     def save(self, store: Store) -> None:
         """Add the hits since the last time to the store's statistics."""
+        self._count_recent()
         with self._lock:
             hits, self._unsaved = self._unsaved, Counter()
         if os.getpid() != self._pid:
             return  # counted by the process that this one was forked from
         if hits:
             _add_quietly(store, hits)
+
+    def _count_recent(self) -> None:
+        # A signal handler in the midst of this may have taken the last one.
+        with self._lock, contextlib.suppress(IndexError):
+            while True:
+                key = self._recent.popleft()
+                self._hits[key] += 1
+                self._unsaved[key] += 1
 
 
 def _seconds(store: Store, key: EntryKey) -> float:
