@@ -134,11 +134,32 @@ def rm(names: tuple[str, ...], location: str | None, as_json: bool) -> None:
     """Remove stored calls: of a function, or single entries by their key."""
     store = inspection.store_at(location)
     chosen = inspection.select(store, names)
-    freed = inspection.remove(store, chosen)
-    if as_json:
-        _print_json({"removed": len(chosen), "bytes": freed})
-    else:
-        click.echo(f"Removed {_count(len(chosen), 'entry')}, {_size(freed)}.")
+    inspection.remove(store, chosen)
+    _print_count("removed", chosen, as_json=as_json)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_store_option
+@_json_option
+def pin(names: tuple[str, ...], location: str | None, as_json: bool) -> None:
+    """Have stored calls stay when room is made; `rm` removes them still."""
+    store = inspection.store_at(location)
+    chosen = inspection.select(store, names)
+    inspection.pin(store, chosen)
+    _print_count("pinned", chosen, as_json=as_json)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_store_option
+@_json_option
+def unpin(names: tuple[str, ...], location: str | None, as_json: bool) -> None:
+    """Let stored calls leave again when room is made."""
+    store = inspection.store_at(location)
+    chosen = inspection.select(store, names)
+    inspection.unpin(store, chosen)
+    _print_count("unpinned", chosen, as_json=as_json)
 
 
 @main.group(cls=_Pipelines)
@@ -151,6 +172,17 @@ def run() -> None:
 
 def _print_json(facts: object) -> None:
     click.echo(json.dumps(facts, indent=1))
+
+
+def _print_count(
+    done: str, chosen: Sequence[inspection.EntryReport], *, as_json: bool
+) -> None:
+    size = sum(entry.size for entry in chosen)
+    if as_json:
+        _print_json({done: len(chosen), "bytes": size})
+    else:
+        count = _count(len(chosen), "entry")
+        click.echo(f"{done.capitalize()} {count}, {_size(size)}.")
 
 
 def _print_empty(store: Store) -> None:
@@ -185,8 +217,9 @@ def _print_functions(
     )
 
 
-def _print_entries(chosen: Iterable[inspection.EntryReport]) -> None:
-    rows = [
+def _print_entries(chosen: Sequence[inspection.EntryReport]) -> None:
+    header: tuple[str, ...] = ("entry", "arguments", "size", "used", "hits", "took")
+    rows: list[tuple[str, ...]] = [
         (
             entry.key.digest[:12],
             _call_text(entry),
@@ -197,7 +230,13 @@ def _print_entries(chosen: Iterable[inspection.EntryReport]) -> None:
         )
         for entry in chosen
     ]
-    _print_table(("entry", "arguments", "size", "used", "hits", "took"), rows)
+    if any(entry.is_pinned for entry in chosen):
+        header = (*header, "pinned")
+        rows = [
+            (*row, "yes" if entry.is_pinned else "")
+            for row, entry in zip(rows, chosen, strict=True)
+        ]
+    _print_table(header, rows)
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -262,6 +301,8 @@ def _print_entry(store: Store, entry: inspection.EntryReport) -> None:
         ("used", f"{_ago(entry.last_used)}, {_count(entry.hits, 'hit')}"),
         ("saved", _duration(entry.seconds_saved)),
     ]
+    if entry.is_pinned:
+        lines.append(("pinned", "yes; it stays when room is made"))
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         click.echo(f"{label:<{width}}  {text}")
@@ -275,6 +316,7 @@ def _entry_facts(store: Store, entry: inspection.EntryReport) -> dict[str, objec
         "last_used": entry.last_used,
         "hits": entry.hits,
         "seconds_saved": entry.seconds_saved,
+        "is_pinned": entry.is_pinned,
         "record": asdict(entry.record) if entry.record else None,
     }
 

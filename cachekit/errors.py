@@ -7,7 +7,7 @@
     ├── ContainerError            a file from which no value can be read
     │   ├── CorruptedFile         it is truncated, altered, or of another format
     │   ├── UnsupportedContainer  a whole one that this version cannot read
-    │   └── UntrustedContent      it asks for something that safe loading refuses
+    │   └── UntrustedContent      safe loading refuses it, or it is not signed by us
     ├── StoreError                a store cannot be used: foreign, newer, unreachable
     ├── EntryNotFound             a name given by a person matches no entry, or several
     ├── MissingExtra              an optional dependency is absent (also an ImportError)
@@ -21,6 +21,9 @@ cached call become a `CacheWarning`, and the function is run.
 from __future__ import annotations
 
 import pickle
+import sys
+import types
+import warnings
 
 
 class CacheKitError(Exception):
@@ -91,7 +94,10 @@ class UnsupportedContainer(ContainerError):
 
 
 class UntrustedContent(ContainerError):
-    """A file asks for a class or function that safe loading does not allow."""
+    """A file asks for what safe loading does not allow, or is not signed as it should.
+
+    The signature is that of another secret or another entry, or there is none.
+    """
 
 
 class StoreError(CacheKitError):
@@ -131,3 +137,17 @@ class PipelineError(CacheKitError):
 
 class CacheWarning(UserWarning):
     """The cache could not be read or written; the call was computed instead."""
+
+
+def warn(message: str) -> None:
+    """Issue a `CacheWarning` at the line of the user's that called the cache."""
+    frame: types.FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and _is_of_the_cache(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(CacheWarning(message), stacklevel=level)
+
+
+def _is_of_the_cache(frame: types.FrameType) -> bool:
+    ours = ("cachekit.memoization.", "cachekit.stores.")
+    return str(frame.f_globals.get("__name__")).startswith(ours)

@@ -1,6 +1,6 @@
 """What is in a store: functions that return dataclasses, for the command line and you.
 
-Nothing here prints, and only `remove` changes anything.
+Nothing here prints, and only `pin`, `unpin` and `remove` change anything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cachekit.errors import EntryNotFound, StoreError
 from cachekit.memoization import Record, default_location
 from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store, open_store
+from cachekit.stores.base import folder_name
 
 # A digest is found by its first digits, but not by fewer than these.
 SHORTEST_PREFIX = 4
@@ -34,6 +35,8 @@ class EntryReport:
         How often it was used instead of computed.
     record : Record or None
         The facts about the call; None if its record is missing or damaged.
+    is_pinned : bool
+        Whether it stays when room is made.
     """
 
     key: EntryKey
@@ -41,6 +44,7 @@ class EntryReport:
     last_used: float
     hits: int
     record: Record | None
+    is_pinned: bool = False
 
     @property
     def seconds_saved(self) -> float:
@@ -161,20 +165,38 @@ def select(store: Store, names: Iterable[str]) -> list[EntryReport]:
     return list(chosen.values())
 
 
-def remove(store: Store, chosen: Iterable[EntryReport]) -> int:
-    """Remove entries; return how many bytes that freed."""
-    freed = 0
+def pin(store: Store, chosen: Iterable[EntryReport]) -> None:
+    """Have entries stay when room is made.
+
+    Raises
+    ------
+    EntryNotFound
+        If one of them has been removed meanwhile.
+    """
     for entry in chosen:
-        store.delete(entry.key)
-        store.add_hits({entry.key: -entry.hits})
-        freed += entry.size
-    return freed
+        store.pin(entry.key)
+
+
+def unpin(store: Store, chosen: Iterable[EntryReport]) -> None:
+    """Let entries leave again when room is made."""
+    for entry in chosen:
+        store.unpin(entry.key)
+
+
+def remove(store: Store, chosen: Iterable[EntryReport]) -> int:
+    """Remove entries, pinned or not; return how many bytes that freed."""
+    leaving = list(chosen)
+    store.delete_many(entry.key for entry in leaving)
+    store.add_hits({entry.key: -entry.hits for entry in leaving if entry.hits})
+    return sum(entry.size for entry in leaving)
 
 
 def _report(store: Store, info: EntryInfo, hits: dict[str, int]) -> EntryReport:
     record = _record(store, info.key)
     count = hits.get(info.key.path, 0)
-    return EntryReport(info.key, info.size, info.last_used, count, record)
+    return EntryReport(
+        info.key, info.size, info.last_used, count, record, info.is_pinned
+    )
 
 
 def _record(store: Store, key: EntryKey) -> Record | None:
@@ -192,7 +214,7 @@ def _function_of(entry: EntryReport) -> str:
 def _is_named(entry: EntryReport, name: str) -> bool:
     function = _function_of(entry)
     is_end = bool(name) and function.endswith(f".{name}")
-    return is_end or name in (function, entry.key.function)
+    return is_end or name == function or folder_name(name) == entry.key.function
 
 
 def _sum_up(function: str, group: list[EntryReport]) -> FunctionReport:

@@ -128,7 +128,8 @@ def test_ls_as_json_has_the_documented_fields(root: Path, filled: str) -> None:
 
 def check_entry_facts(root: Path, facts: dict[str, Any]) -> None:
     assert set(facts) == {
-        *("key", "path", "size", "last_used", "hits", "seconds_saved", "record"),
+        *("key", "path", "size", "last_used", "hits", "seconds_saved", "is_pinned"),
+        "record",
     }
     assert set(facts["record"]) == set(Record.__dataclass_fields__)
     assert Path(facts["path"]).is_relative_to(root)
@@ -204,11 +205,76 @@ def test_rm_of_one_wrong_name_removes_nothing(root: Path, filled: str) -> None:
     assert len(inspection.entries(LocalStore(root))) == 2
 
 
+# --- pin and unpin ---
+
+
+def pinned(root: Path) -> list[str]:
+    return [e.key.digest for e in inspection.entries(LocalStore(root)) if e.is_pinned]
+
+
+@pytest.mark.usefixtures("filled")
+def test_pin_and_unpin_one_call(root: Path) -> None:
+    key = key_of_call(root, 1)
+
+    assert succeed("pin", key[:8]).startswith("Pinned 1 entry, ")
+    assert pinned(root) == [key]
+
+    assert succeed("unpin", key[:8]).startswith("Unpinned 1 entry, ")
+    assert pinned(root) == []
+
+
+def test_pin_and_unpin_a_function(root: Path, filled: str) -> None:
+    size = sum(entry.size for entry in inspection.entries(LocalStore(root)))
+
+    assert json.loads(succeed("pin", filled, "--json")) == {"pinned": 2, "bytes": size}
+    assert len(pinned(root)) == 2
+
+    facts = json.loads(succeed("unpin", filled, "--json"))
+    assert facts == {"unpinned": 2, "bytes": size}
+    assert pinned(root) == []
+
+
+@pytest.mark.parametrize("command", ["pin", "unpin"])
+def test_of_one_wrong_name_nothing_is_pinned_or_unpinned(
+    root: Path, filled: str, command: str
+) -> None:
+    succeed("pin", key_of_call(root, 1))
+
+    result = invoke(command, filled, "nosuchname")
+
+    assert result.exit_code == 1
+    assert "nosuchname" in result.stderr
+    assert pinned(root) == [key_of_call(root, 1)]
+
+
+def test_ls_and_info_show_what_is_pinned(root: Path, filled: str) -> None:
+    one, other = key_of_call(root, 1), key_of_call(root, 2)
+    assert "pinned" not in succeed("ls", filled) + succeed("info", one)
+
+    succeed("pin", one)
+
+    header, *lines = succeed("ls", filled).splitlines()
+    assert header.split()[-1] == "pinned"
+    assert [line[:12] for line in lines if line.split()[-1] == "yes"] == [one[:12]]
+    assert "pinned" in succeed("info", one)
+    assert "pinned" not in succeed("info", other)
+    assert json.loads(succeed("info", one, "--json"))["is_pinned"] is True
+    assert json.loads(succeed("info", other, "--json"))["is_pinned"] is False
+
+
+def test_rm_removes_what_is_pinned(root: Path, filled: str) -> None:
+    succeed("pin", filled)
+
+    assert succeed("rm", filled).startswith("Removed 2 entries, ")
+    assert inspection.entries(LocalStore(root)) == []
+
+
 # --- nothing there, and wrong usage ---
 
 
 @pytest.mark.parametrize(
-    "command", [["ls"], ["ls", "f"], ["info", "abcd"], ["rm", "f"]]
+    "command",
+    [["ls"], ["ls", "f"], ["info", "abcd"], ["rm", "f"], ["pin", "f"], ["unpin", "f"]],
 )
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_store_that_is_not_there_is_told_with_what_to_do(
@@ -259,6 +325,7 @@ def test_a_name_that_is_not_found_is_one_line_and_exit_code_1(
     "arguments",
     [
         *(["nosuch"], ["ls", "--nosuch"], ["ls", "a", "b"], ["info"], ["rm"]),
+        *(["pin"], ["unpin"]),
         *(["info", "a", "b"], ["ls", "--store"], ["run", "nosuch"]),
     ],
 )
@@ -270,7 +337,11 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["-h"], ["ls", "--help"], ["rm", "-h"], ["run", "--help"]]
+    "arguments",
+    [
+        *(["--help"], ["-h"], ["ls", "--help"], ["rm", "-h"], ["run", "--help"]),
+        *(["pin", "-h"], ["unpin", "-h"]),
+    ],
 )
 def test_every_command_has_help(arguments: list[str]) -> None:
     assert succeed(*arguments).startswith("Usage: ")
@@ -356,10 +427,12 @@ def long_named(root: Path) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("is_pinned", [False, True])
 def test_tables_fit_the_terminal(
-    root: Path, environment: pytest.MonkeyPatch, width: int
+    root: Path, environment: pytest.MonkeyPatch, width: int, is_pinned: bool
 ) -> None:
     name = long_named(root)
+    succeed("pin" if is_pinned else "unpin", name)
     environment.setenv("COLUMNS", str(width))
     environment.setenv("TERM", "xterm")
     screen = Terminal()

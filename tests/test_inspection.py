@@ -238,8 +238,8 @@ def test_a_name_of_several_entries_is_told_with_some_of_them() -> None:
     assert "give more" in str(caught.value)
 
 
-def stage_one(store: Store, digest: str) -> None:
-    with store.stage(EntryKey("module.f", "f" * 32, digest)) as staging:
+def stage_one(store: Store, digest: str, function: str = "module.f") -> None:
+    with store.stage(EntryKey(function, "f" * 32, digest)) as staging:
         with staging.open("value") as file:
             file.write(b"value")
         staging.commit()
@@ -308,6 +308,45 @@ def test_removing_twice_is_silent(store: LocalStore, entry: EntryReport) -> None
     assert inspection.entries(store) == []
 
 
+def test_a_pin_is_reported(
+    store: LocalStore, memory: Memory, entry: EntryReport
+) -> None:
+    memory.cache(plot)(1)
+
+    inspection.pin(store, [entry])
+    assert [e.key for e in inspection.entries(store) if e.is_pinned] == [entry.key]
+    assert inspection.find(store, entry.key.digest).is_pinned
+
+    inspection.unpin(store, [entry])
+    assert inspection.find(store, entry.key.digest) == entry
+    assert not entry.is_pinned
+
+
+def test_what_was_removed_meanwhile_cannot_be_pinned(
+    store: LocalStore, entry: EntryReport
+) -> None:
+    inspection.remove(store, [entry])
+
+    with pytest.raises(EntryNotFound, match=entry.key.path):
+        inspection.pin(store, [entry])
+    inspection.unpin(store, [entry])
+
+
+def test_the_hits_of_many_removed_entries_are_taken_off_at_once(
+    store: LocalStore, memory: Memory
+) -> None:
+    cached = memory.cache(fit)
+    for x in (1, 2, 3, 1, 2, 3):
+        cached(x)
+    save_hits(memory)
+    before = len(list(store.root.glob(".stats/*")))
+
+    inspection.remove(store, inspection.entries(store))
+
+    assert store.hits() == {}
+    assert len(list(store.root.glob(".stats/*"))) == before + 1
+
+
 def test_a_removed_call_starts_again_without_hits(
     store: LocalStore, memory: Memory
 ) -> None:
@@ -344,6 +383,18 @@ def test_an_entry_with_a_damaged_record_is_listed_without_it(
     (report,) = inspection.functions(store)
     assert report.function == entry.key.function
     assert inspection.select(store, [report.function]) == [damaged]
+
+
+def test_an_entry_without_a_record_goes_by_its_name_and_by_that_of_its_folder() -> None:
+    store = DictStore()
+    name = "analysis.Model.fit"
+    stage_one(store, digest="ab" * 16, function=name)
+    stage_one(store, digest="cd" * 16, function="analysis.Model.plot")
+
+    (entry,) = inspection.select(store, [name])
+
+    assert entry.key.digest == "ab" * 16
+    assert inspection.select(store, [entry.key.function]) == [entry]
 
 
 def test_an_entry_without_a_record_is_listed_and_removed(

@@ -24,15 +24,14 @@ import logging
 import sys
 import time
 import types
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from cachekit.errors import (
-    CacheWarning,
     ContainerError,
     StoreError,
     UnsupportedContainer,
+    warn,
 )
 from cachekit.hashing import Code, CodeVersion, function_name, main_name
 from cachekit.memoization import lineage
@@ -43,7 +42,7 @@ from cachekit.memoization.call import (
     compile_binder,
     ignored_names,
 )
-from cachekit.serialization import read_value, write_value
+from cachekit.serialization import Label, Seal, read_value, write_value
 from cachekit.stores import EntryKey, Store, Turn
 
 if TYPE_CHECKING:
@@ -64,10 +63,8 @@ class CodeOptions(NamedTuple):
     environment: Any = "record"
 
 
-class _Hit(NamedTuple):
-    """What a look-up returns, so that a cached None is a hit too."""
-
-    value: Any
+# What a look-up returns, so that a cached None is a hit too: the value in a tuple.
+_Hit = tuple[Any]
 
 
 class _Miss(NamedTuple):
@@ -156,10 +153,10 @@ class MemorizedFunc(_Wrapper[P, R]):
         key = self._key(bound)
         hit = self._look_up(key.entry)
         if hit is not None:
-            return hit.value  # type: ignore[no-any-return]
+            return hit[0]  # type: ignore[no-any-return]
         with self._turn(key.entry) as turn:
             if turn.hit is not None:
-                return turn.hit.value  # type: ignore[no-any-return]
+                return turn.hit[0]  # type: ignore[no-any-return]
             miss = self._note(key, bound)
             clock = time.perf_counter()
             value = self.func(*args, **kwargs)
@@ -254,13 +251,17 @@ class MemorizedFunc(_Wrapper[P, R]):
         if file is None:
             return None
         with file:
-            value = read_value(file, modules=self._main_alias)
+            value = read_value(file, modules=self._main_alias, seal=self._seal(key))
         self.memory.counter.hit(key)
-        return _Hit(value)
+        return (value,)
+
+    def _seal(self, key: EntryKey) -> Seal | Label:
+        secret, entry = self.memory.signing_key, key.digest.encode()
+        return Label(entry) if secret is None else Seal(secret, entry)
 
     def _turn(self, key: EntryKey) -> Turn[_Hit]:
         """Wait for whoever computes this call already; else it is our turn."""
-        if self.memory.on_conflict == "compute":
+        if self.memory.on_conflict == "compute" or self._store.is_read_only:
             return Turn(None)
         look_up = functools.partial(self._look_again, key)
         timeout = self.memory.conflict_timeout
@@ -276,12 +277,14 @@ class MemorizedFunc(_Wrapper[P, R]):
         """Store a result; return its size, 0 if that failed."""
         self.memory.counter.miss(seconds)
         _log.info("computed %s in %.3g s", self._name, seconds)
+        if self._store.is_read_only:
+            return 0
         key = miss.key.entry
         try:
             with self._store.stage(key) as staging:
                 clock = time.perf_counter()
                 with staging.open("value") as file:
-                    size = write_value(file, value, self.memory.codec)
+                    size = write_value(file, value, self.memory.codec, self._seal(key))
                 record = lineage.Record(
                     function=self._name,
                     fingerprint=key.fingerprint,
@@ -293,8 +296,7 @@ class MemorizedFunc(_Wrapper[P, R]):
                     value_bytes=size,
                     **lineage.environment(),
                 )
-                with staging.open("record.json") as file:
-                    file.write(record.to_json())
+                staging.write("record.json", record.to_json())
                 if miss.code is not None:
                     self._describe_code(key, miss.code)
                 staging.commit()
@@ -318,6 +320,8 @@ class MemorizedFunc(_Wrapper[P, R]):
         self._described.add(key.fingerprint)
 
     def _drop(self, key: EntryKey) -> None:
+        if self._store.is_read_only:
+            return
         try:
             self._store.delete(key)
         except (OSError, StoreError) as error:
@@ -330,10 +334,7 @@ class MemorizedFunc(_Wrapper[P, R]):
             # Without the path, which has a new name in it each time: Python then
             # shows the same failure once and not a thousand times.
             cause = f"{error.strerror} in {self._store.location}"
-        warnings.warn(
-            CacheWarning(f"a result of {self._name}() {what}: {cause}"),
-            stacklevel=_frames_of_ours() + 1,
-        )
+        warn(f"a result of {self._name}() {what}: {cause}")
 
 
 class NotMemorizedFunc(_Wrapper[P, R]):
@@ -361,13 +362,3 @@ def _memorize(
     options: tuple[Any, ...],
 ) -> MemorizedFunc[P, R]:
     return MemorizedFunc(function, memory, ignore=ignore, options=CodeOptions(*options))
-
-
-def _frames_of_ours() -> int:
-    """Count the frames between the caller and the first one outside of the cache."""
-    frame: types.FrameType | None = sys._getframe(1)
-    count = 0
-    ours = ("cachekit.memoization.", "cachekit.stores.")
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith(ours):
-        frame, count = frame.f_back, count + 1
-    return count

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import logging
 import math
 import os
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from cachekit.hashing import HASH_VERSION, function_name
 from cachekit.hashing.code import Environment, Track
@@ -23,13 +34,31 @@ from cachekit.memoization.function import (
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.serialization import codec_from
-from cachekit.stores import DictStore, LocalStore, Store, open_store
+from cachekit.stores import (
+    DictStore,
+    LocalStore,
+    ReadOnlyStore,
+    RemoteStore,
+    Store,
+    TieredStore,
+    is_remote,
+    open_store,
+)
+from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Limits, Policy, parse_age, parse_size
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger("cachekit")
+
+Location: TypeAlias = str | os.PathLike[str] | Store
+
+# The environment variable with the secret of every memory that is given none.
+SIGNING_KEY = "CACHEKIT_SIGNING_KEY"
+
+# Fewer could be found by trying.
+SHORTEST_SECRET = 16
 
 
 class CacheOptions(TypedDict, total=False):
@@ -47,10 +76,13 @@ class Memory:
 
     Parameters
     ----------
-    location : str, path-like, Store or None, default None
+    location : str, path-like, Store, [near, far] or None, default None
         A folder, made when the first result is stored; ``~`` is the home
-        directory. A `Store` is used as it is. With None nothing is cached and
-        every call goes straight to its function.
+        directory. Or the URL of a bucket or another remote folder, as in
+        ``"s3://bucket/prefix"``: results are then also kept in a folder of this
+        machine, which is asked first, and sent in the background. A list of two
+        names that folder as well. A `Store` is used as it is. With None nothing is
+        cached and every call goes straight to its function.
     compress : bool, int, str or (str, int), default False
         How values are stored: False raw, True with zstd, a number from 1 to 9 for a
         level of zstd, a method as in ``"lz4"`` or ``"zstd+shuffle"``, or a method and
@@ -71,6 +103,16 @@ class Memory:
     policy : {"lru", "cost"}, default "lru"
         Which entries leave first: those not used for longest, or those that are
         quickest to compute again for their size.
+    read_only : bool, default False
+        Change nothing at the location: what is not there is computed at each call.
+        What is read from a remote location is still kept near.
+    signing_key : bytes or str, optional
+        A secret of 16 bytes or more. Results are signed with it, and none is read
+        that was not: without it, whoever can write at the location can have Python
+        run what he likes. By default that of the environment variable
+        ``CACHEKIT_SIGNING_KEY``, if there is one.
+    storage_options : mapping, optional
+        For fsspec's client of a remote location, such as the address of a server.
 
     Raises
     ------
@@ -90,7 +132,7 @@ class Memory:
 
     def __init__(
         self,
-        location: str | os.PathLike[str] | Store | None = None,
+        location: Location | Sequence[Location] | None = None,
         *,
         compress: bool | int | str | tuple[str, int] = False,
         on_conflict: Literal["wait", "compute"] = "wait",
@@ -99,6 +141,9 @@ class Memory:
         max_entries: int | None = None,
         max_age: float | str | timedelta | None = None,
         policy: Policy = "lru",
+        read_only: bool = False,
+        signing_key: bytes | str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         if on_conflict not in ("wait", "compute"):
             raise ValueError(f"on_conflict={on_conflict!r} is not 'wait' or 'compute'")
@@ -107,21 +152,24 @@ class Memory:
         self.conflict_timeout = _seconds(conflict_timeout)
         self.codec = codec_from(compress)
         self.counter = CallCounter()
-        self.store = _store_at(location)
-        # What leads to the store in another process; a relative path would not.
-        self._place: Any = location
-        if isinstance(self.store, LocalStore) and not isinstance(location, Store):
-            self._place = self.location
+        self.store = _store_for(location, read_only, storage_options)
+        # What leads to the store in another process.
+        is_ours = isinstance(self.store, _GO_ANYWHERE)
+        self._place: Any = self.store if is_ours else location
+        self.signing_key = _secret(signing_key)
+        # One that the environment has, it has for workers too.
+        self._given_key = None if signing_key is None else self.signing_key
         self.policy: Policy = policy
         self.limits = _limits(max_bytes, max_entries, max_age)
         if policy not in ("lru", "cost"):
             raise ValueError(f"policy={policy!r} is not 'lru' or 'cost'")
         self._upkeep: Upkeep | None = None
         if self.store is not None and any(limit is not None for limit in self.limits):
-            self._upkeep = Upkeep(self.store, self.limits, policy)
+            self._upkeep = Upkeep(self.store.kept_small, self.limits, policy)
         if self.store is not None:
             # At the end of the process, or when the memory is no longer used.
             weakref.finalize(self, self.counter.save, self.store)
+            _all_memories.add(self)
 
     @property
     def location(self) -> str | None:
@@ -137,6 +185,7 @@ class Memory:
             "on_conflict": self.on_conflict,
             "conflict_timeout": self.conflict_timeout,
             "policy": self.policy,
+            "signing_key": self._given_key,
             **self.limits._asdict(),
         }
         return (_open_memory, (self._place, options))
@@ -240,6 +289,8 @@ class Memory:
     ) -> None:
         """Remove results until the store is within limits; without any, do nothing.
 
+        Of a remote location, it is the folder on this machine that is made smaller.
+
         Parameters
         ----------
         bytes_limit : int or str, optional
@@ -256,7 +307,15 @@ class Memory:
         """
         limits = _limits(bytes_limit, items_limit, age_limit)
         if self.store is not None and any(limit is not None for limit in limits):
-            evict(self.store, limits, policy=self.policy)
+            evict(self.store.kept_small, limits, policy=self.policy)
+
+    def flush(self) -> None:
+        """Wait until every result is at the location, also a remote one.
+
+        The end of the program does so too.
+        """
+        if self.store is not None:
+            self.store.flush()
 
     def after_commit(self, size: int) -> None:
         """Note that an entry of so many bytes was stored; evict what is too much."""
@@ -325,8 +384,22 @@ def _memory_at(location: str) -> Memory:
     return Memory(location)
 
 
-def _open_memory(location: Any, options: dict[str, Any]) -> Memory:
-    return Memory(location, **options)
+def _open_memory(place: Any, options: dict[str, Any]) -> Memory:
+    return Memory(place, **options)
+
+
+# Those of others are found again by their location.
+_GO_ANYWHERE = (LocalStore, RemoteStore, TieredStore, ReadOnlyStore)
+
+
+def _save_all() -> None:
+    for memory in list(_all_memories):
+        if memory.store is not None:
+            memory.counter.save(memory.store)
+
+
+_all_memories: weakref.WeakSet[Memory] = weakref.WeakSet()
+at_exit(_save_all)
 
 
 def _seconds(timeout: Any) -> float | None:
@@ -353,10 +426,62 @@ def _limits(
     )
 
 
-def _store_at(location: str | os.PathLike[str] | Store | None) -> Store | None:
-    if location is None or isinstance(location, Store):
+def _store_for(
+    location: Location | Sequence[Location] | None,
+    read_only: bool,
+    options: Mapping[str, Any] | None,
+) -> Store | None:
+    if location is None:
+        return None
+    if isinstance(location, (list, tuple)):
+        if len(location) != 2:
+            raise ValueError(f"near and far are two locations, not {location!r}")
+        near, far = (_store_at(place, options) for place in location)
+        return TieredStore(near, ReadOnlyStore(far) if read_only else far)
+    store = _store_at(cast(Location, location), options)
+    if read_only:
+        store = ReadOnlyStore(store)
+    if is_remote(location):
+        return TieredStore(LocalStore(near_location(str(location))), store)
+    return store
+
+
+def _store_at(location: Location, options: Mapping[str, Any] | None) -> Store:
+    if isinstance(location, Store):
         return location
-    return open_store(location, hash_version=HASH_VERSION)
+    options = options if is_remote(location) else None
+    return open_store(location, storage_options=options, hash_version=HASH_VERSION)
+
+
+def near_location(url: str) -> str:
+    """Return the folder of this machine for what is read from a remote location."""
+    from platformdirs import user_cache_path
+
+    digest = hashlib.blake2b(url.rstrip("/").encode(), digest_size=8).hexdigest()
+    # A name with a dot is no function's, in a store that has the folder for itself.
+    return str(user_cache_path("cachekit", appauthor=False) / ".near" / digest)
+
+
+def _secret(key: bytes | str | None) -> bytes | None:
+    """Return the secret to sign with, given or from the environment."""
+    origin = "signing_key"
+    if key is None:
+        key, origin = (
+            os.environ.get("CACHEKIT_SIGNING_KEY") or None,
+            "CACHEKIT_SIGNING_KEY",
+        )
+    if key is None:
+        return None
+    if not isinstance(key, (bytes, str)):
+        raise TypeError(f"{origin} is bytes or a text, not {type(key).__name__}")
+    secret = key.encode() if isinstance(key, str) else key
+    if len(secret) < SHORTEST_SECRET:
+        raise ValueError(
+            f"{origin} has {len(secret)} bytes; a secret needs {SHORTEST_SECRET} at "
+            f"least: make one with python -c 'import secrets; "
+            f"print(secrets.token_hex(32))'"
+        )
+    return secret
 
 
 def _check_function(func: Any) -> None:

@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Iterator
 
-from cachekit.stores import EntryInfo, EntryKey, Store
+from cachekit.stores import EntryKey, Store
 from cachekit.stores.eviction import (
     KEEP,
     Budget,
     Candidate,
     Limits,
     Policy,
+    dead_versions,
     to_evict,
 )
 
@@ -73,23 +74,19 @@ def evict(
     """
     found = list(_candidates(store, policy))
     leaving = to_evict(found, limits, policy=policy, now=time.time(), keep=keep)
-    for key in leaving:
-        store.delete(key)
+    store.delete_many(leaving)
     gone = set(leaving)
     left = [one.size for one in found if one.key not in gone]
     return sum(left), len(left)
 
 
 def _candidates(store: Store, policy: Policy) -> Iterator[Candidate]:
-    for info in store.entries():
-        seconds = _seconds_of(store, info.key) if policy == "cost" else None
-        yield _candidate(info, seconds)
-
-
-def _candidate(info: EntryInfo, seconds: float | None) -> Candidate:
-    return Candidate(
-        info.key, info.size, info.last_used, seconds, is_pinned=False, is_stale=False
-    )
+    listed = list(store.entries())
+    dead = dead_versions(listed)
+    for key, size, last_used, is_pinned in listed:
+        seconds = _seconds_of(store, key) if policy == "cost" else None
+        is_stale = (key.function, key.fingerprint) in dead
+        yield Candidate(key, size, last_used, seconds, is_pinned, is_stale)
 
 
 def _seconds_of(store: Store, key: EntryKey) -> float | None:

@@ -1,18 +1,24 @@
 """Key to entry: where results are kept. Knows nothing of values and functions."""
 
 from cachekit.stores.base import DictStore, EntryInfo, EntryKey, Staging, Store
-from cachekit.stores.leases import Turn
+from cachekit.stores.flights import Turn
 from cachekit.stores.local import LocalStore
-from cachekit.stores.registry import open_store, register_store
+from cachekit.stores.registry import is_remote, open_store, register_store
+from cachekit.stores.remote import RemoteStore
+from cachekit.stores.tiered import ReadOnlyStore, TieredStore
 
 __all__ = [
     "DictStore",
     "EntryInfo",
     "EntryKey",
     "LocalStore",
+    "ReadOnlyStore",
+    "RemoteStore",
     "Staging",
     "Store",
+    "TieredStore",
     "Turn",
+    "is_remote",
     "open_store",
     "register_store",
 ]

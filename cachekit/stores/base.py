@@ -1,9 +1,10 @@
 """The contract of a store, and its smallest form.
 
-An *entry* is a few named files (``value``, ``record.json``) that appear together or
-not at all. A store is a cache: it may forget anything at any time, and never gives
-back anything but what was committed. Its verbs are idempotent: to delete what is
-absent is silent, and of two commits of one key the first wins.
+An *entry* is a ``value`` and its ``record.json``, which appear together or not at all,
+and ``pinned`` if it is to stay when room is made. A store is a cache: it may forget
+anything at any time, and never gives back anything but what was committed. Its verbs
+are idempotent: to delete what is absent is silent, and of two commits of one key the
+first wins.
 """
 
 from __future__ import annotations
@@ -14,21 +15,35 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
-from cachekit.stores.leases import SingleFlight
+from cachekit.errors import EntryNotFound
+from cachekit.stores.flights import SingleFlight
 
-# The file whose presence makes an entry.
+# The file whose presence makes an entry, and the facts about it.
 VALUE = "value"
+RECORD = "record.json"
 
-# Taken by the store itself.
-_RESERVED_NAMES = {"", "store.json"}
+# An empty file beside them, so that a pin goes where the entry goes.
+PIN = "pinned"
 
 # Many filesystems stop at 255 bytes a name.
 LONGEST_NAME = 120
+
+# Where `Fit` and `fit` are one folder, names all in lower case still differ.
+_PLAIN_NAME = re.compile(r"[a-z0-9_-]([a-z0-9._-]*[a-z0-9_-])?")
+
+# A name that got a suffix; those of Python's functions have no "-".
+_MADE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{8}")
+
+# Taken by the store itself.
+_NAMES_OF_THE_STORE = {"store.json", "cachedir.tag"}
+
+# To Windows these are devices, also as ``nul.txt``.
+_DEVICES = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)", re.IGNORECASE)
 
 
 class EntryKey(NamedTuple):
@@ -71,27 +86,42 @@ class EntryInfo(NamedTuple):
         Bytes of all its files.
     last_used : float
         Seconds since 1970, exact to an hour.
+    is_pinned : bool
+        Whether it stays when room is made.
     """
 
     key: EntryKey
     size: int
     last_used: float
+    is_pinned: bool = False
 
 
 @lru_cache(maxsize=4096)
 def folder_name(function: str) -> str:
-    """Make a file name of a function's name; names already safe stay as they are.
+    """Make a file name of a function's name; plain ones in lower case stay.
+
+    Functions whose names differ have folders that differ, also where upper and lower
+    case are the same. The name of a folder stands for itself.
 
     >>> folder_name("analysis.fit")
     'analysis.fit'
+    >>> folder_name("analysis.Model.fit")
+    'analysis.Model.fit-79219874'
     >>> folder_name("analysis.make.<locals>.fit")
     'analysis.make._locals_.fit-39456dd9'
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", function).lstrip(".")[:LONGEST_NAME]
-    if safe == function and safe not in _RESERVED_NAMES:
-        return safe
+    if _is_kept(function):
+        return function
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", function).lstrip(".")
+    safe = _DEVICES.sub(r"\1_", safe)
     suffix = hashlib.blake2b(function.encode(), digest_size=4).hexdigest()
     return f"{safe[: LONGEST_NAME - 9]}-{suffix}"
+
+
+def _is_kept(name: str) -> bool:
+    is_safe = len(name) <= LONGEST_NAME and not _DEVICES.match(name)
+    is_plain = _PLAIN_NAME.fullmatch(name) and name not in _NAMES_OF_THE_STORE
+    return is_safe and bool(is_plain or _MADE_NAME.fullmatch(name))
 
 
 class Staging(ABC):
@@ -100,6 +130,11 @@ class Staging(ABC):
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
         """Open one file of the entry for writing; the caller closes it."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the entry."""
+        with self.open(name) as file:
+            file.write(content)
 
     @abstractmethod
     def commit(self) -> bool:
@@ -147,9 +182,28 @@ class Store(ABC):
         flights: SingleFlight = known
         return flights
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written here, so that nobody need try."""
+        return False
+
+    @property
+    def kept_small(self) -> Store:
+        """The part of the store that limits of size are for: all of it."""
+        return self
+
+    def flush(self) -> None:
+        """Wait until what was committed is where it will stay: here it is at once."""
+        return
+
     @abstractmethod
     def open(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry, and note that it was used; None if absent."""
+
+    def peek(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry, which does not count as a use; None if absent."""
+        content = self.read(key, VALUE)
+        return None if content is None else io.BytesIO(content)
 
     @abstractmethod
     def contains(self, key: EntryKey) -> bool:
@@ -166,6 +220,27 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: EntryKey) -> None:
         """Remove an entry whole."""
+
+    def delete_many(self, keys: Iterable[EntryKey]) -> None:
+        """Remove entries, each of them whole; some stores share work between them."""
+        for key in keys:
+            self.delete(key)
+
+    @abstractmethod
+    def pin(self, key: EntryKey) -> None:
+        """Have an entry stay when room is made; it can be deleted and replaced still.
+
+        The pin belongs to this one entry: what replaces it is not pinned.
+
+        Raises
+        ------
+        EntryNotFound
+            If there is no such entry.
+        """
+
+    @abstractmethod
+    def unpin(self, key: EntryKey) -> None:
+        """Take the pin off an entry; silent if there is none."""
 
     @abstractmethod
     def clear(self, function: str | None = None) -> None:
@@ -195,6 +270,13 @@ class Store(ABC):
 _making_flights = threading.RLock()
 
 
+def absent_entry(store: Store, key: EntryKey) -> EntryNotFound:
+    """Make the error that says that there is no such entry."""
+    return EntryNotFound(
+        f"{store.location} has no entry {key.path}; it may have been removed meanwhile"
+    )
+
+
 class DictStore(Store):
     """Entries in memory: for tests, and for a cache that ends with the process."""
 
@@ -212,12 +294,14 @@ class DictStore(Store):
 
     def open(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry; None if absent."""
-        content = self.read(key, VALUE)
+        path = key.path
+        content = self._entries.get(path, {}).get(VALUE)
         if content is None:
             return None
         with self._lock:
-            if key.path in self._about:
-                self._about[key.path] = (self._about[key.path][0], time.time())
+            about = self._about.get(path)
+            if about is not None:
+                self._about[path] = (about[0], time.time())
         return io.BytesIO(content)
 
     def contains(self, key: EntryKey) -> bool:
@@ -238,6 +322,18 @@ class DictStore(Store):
             self._entries.pop(key.path, None)
             self._about.pop(key.path, None)
 
+    def pin(self, key: EntryKey) -> None:
+        """Have an entry stay when room is made."""
+        with self._lock:
+            if not self.contains(key):
+                raise absent_entry(self, key)
+            self._entries[key.path][PIN] = b""
+
+    def unpin(self, key: EntryKey) -> None:
+        """Take the pin off an entry."""
+        with self._lock:
+            self._entries.get(key.path, {}).pop(PIN, None)
+
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function."""
         for info in list(self.entries(function)):
@@ -254,7 +350,7 @@ class DictStore(Store):
         """List the entries, or those of one function."""
         with self._lock:
             found = [
-                EntryInfo(key, sum(map(len, self._entries[path].values())), used)
+                _describe(key, self._entries[path], used)
                 for path, (key, used) in self._about.items()
                 if VALUE in self._entries[path]
             ]
@@ -289,6 +385,10 @@ class DictStore(Store):
             listed = key._replace(function=folder_name(key.function))
             self._about[key.path] = (listed, time.time())
             return True
+
+
+def _describe(key: EntryKey, files: Mapping[str, bytes], used: float) -> EntryInfo:
+    return EntryInfo(key, sum(map(len, files.values())), used, PIN in files)
 
 
 class _DictStaging(Staging):

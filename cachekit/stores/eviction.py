@@ -1,6 +1,7 @@
 """Decide which entries leave a store that is over its limits, and when to look.
 
-`to_evict` is pure: it gets a listing and returns keys; nothing here touches a disk.
+`to_evict` and `dead_versions` are pure: they get a listing and return what leaves, or
+leaves first; nothing here touches a disk.
 `Budget` counts a process's own commits, so that few of them need a listing.
 `Memory` brings the two together; deletion is `Store.delete`.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Literal, NamedTuple, TypeGuard, get_args
 
-from cachekit.stores.base import EntryKey
+from cachekit.stores.base import EntryInfo, EntryKey
 
 Policy = Literal["lru", "cost"]
 
@@ -28,6 +29,10 @@ KEEP = 1 - SHARE
 
 # `EntryInfo.last_used` is exact to an hour: smaller differences mean nothing.
 _EXACTNESS = 3600.0
+
+# A code version is dead when another was used so much later: less is two working
+# copies in use on one day, or the hour by which its last use may be later than noted.
+DEAD_AFTER = 86400 + _EXACTNESS
 
 # joblib reads "10K" as 10 * 1024 bytes; so do we, and "KB" and "KiB" are the same.
 _SIZE = re.compile(
@@ -73,7 +78,7 @@ class Candidate(NamedTuple):
     is_pinned : bool
         Whether it is to stay whatever happens.
     is_stale : bool
-        Whether the code that made it is no longer there.
+        Whether it is of a code version that another has taken the place of.
     """
 
     key: EntryKey
@@ -235,6 +240,36 @@ def to_evict(
         size -= first.size
         count -= 1
     return leaving
+
+
+def dead_versions(entries: Iterable[EntryInfo]) -> set[tuple[str, str]]:
+    """Find the code versions that another has taken the place of.
+
+    Parameters
+    ----------
+    entries : iterable of EntryInfo
+        Every entry of the store.
+
+    Returns
+    -------
+    set of tuple of str
+        Function and fingerprint of each version that was not used any more when, for
+        a day or longer, another version of the same function was. Versions in use
+        side by side, as in two working copies, are all alive; so is one that nobody
+        has used for long, if none came after it.
+    """
+    used: dict[tuple[str, str], float] = {}
+    latest: dict[str, float] = {}
+    for key, _, last_used, _ in entries:
+        version = key.function, key.fingerprint
+        used[version] = max(last_used, used.get(version, -math.inf))
+    for (function, _), last_used in used.items():
+        latest[function] = max(last_used, latest.get(function, -math.inf))
+    return {
+        version
+        for version, last_used in used.items()
+        if latest[version[0]] - last_used > DEAD_AFTER
+    }
 
 
 def _or_endless(limit: float | None) -> float:

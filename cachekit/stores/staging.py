@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import shutil
 import uuid
@@ -23,6 +24,8 @@ FOREIGN_STAGING_SECONDS = 24 * 3600
 
 # How often a commit tries again when another process clears the folder under it.
 MOST_RENAMES = 100
+
+_numbers = itertools.count()
 
 _ALREADY_THERE = {errno.EEXIST, errno.ENOTEMPTY}
 
@@ -40,6 +43,7 @@ class StagingArea:
 
     def __init__(self, root: Path, *, durable: bool) -> None:
         self.folder = root / ".staging"
+        self._base = f"{self.folder}{os.sep}"
         self._root = root
         self._durable = durable
 
@@ -55,13 +59,19 @@ class StagingArea:
 
     def new_path(self) -> Path:
         """Return a path that no other process or thread will ever use."""
-        return self.folder / f"{_process(os.getpid())}-{uuid.uuid4().hex}"
+        return Path(self._new_name())
 
-    def new_folder(self) -> Path:
+    def new_folder(self) -> str:
         """Make a folder to write into."""
-        folder = self.new_path()
-        self._make_folder(folder)
+        folder = self._new_name()
+        try:
+            os.mkdir(folder)  # noqa: PTH102  (a path takes as long as the call)
+        except FileNotFoundError:
+            self._make_folder(Path(folder))
         return folder
+
+    def _new_name(self) -> str:
+        return f"{self._base}{_process(os.getpid())}.{next(_numbers):x}"
 
     def write(self, path: Path, content: bytes) -> None:
         """Publish a single file whole."""
@@ -79,8 +89,15 @@ class StagingArea:
         if not path.exists():
             self.write(path, content)
 
-    def publish(self, staged: Path, final: Path) -> bool:
+    def publish(self, staged: str, final: str) -> bool:
         """Rename a staged folder to its final name; False if there is one already."""
+        if not self._durable:
+            with contextlib.suppress(OSError):
+                os.rename(staged, final)  # noqa: PTH104  (the usual case, in one call)
+                return True
+        return self._publish(Path(staged), Path(final))
+
+    def _publish(self, staged: Path, final: Path) -> bool:
         while True:
             try:
                 self._rename_into_place(staged, final)
@@ -202,10 +219,10 @@ def _process(pid: int) -> str:
     """Name a process of this host as no other ever is; no part has a ``-`` in it.
 
     A number alone is not enough: in a container that starts again, the new process
-    has the one of the old.
+    has the one of the old. Nor is its start, where that is not known.
     """
     start = processes.start_of(pid).replace("-", "unknown")
-    return f"{processes.host()}-{pid}-{start}"
+    return f"{processes.host()}-{pid}-{start}-{uuid.uuid4().hex[:12]}"
 
 
 def _owner(name: str) -> tuple[str, int, str]:

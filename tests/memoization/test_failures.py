@@ -154,6 +154,22 @@ def test_a_damaged_array_is_never_returned(memory: Memory, store: Path) -> None:
     assert (result == np.arange(100_000)).all()
 
 
+def test_a_value_in_the_place_of_another_one_is_never_returned(
+    memory: Memory, store: Path
+) -> None:
+    squared = memory.cache(square)
+    assert squared(2) == 4
+    value = only_value_file(store)
+    assert squared(3) == 9
+    (other,) = set(store.rglob("value")) - {value}
+
+    shutil.copy(value, other)
+
+    with pytest.warns(CacheWarning, match="another entry"):
+        assert squared(3) == 9
+    assert squared(3) == 9
+
+
 def test_an_entry_without_its_value_is_written_anew(
     memory: Memory, store: Path
 ) -> None:

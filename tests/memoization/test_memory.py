@@ -102,9 +102,15 @@ def test_a_scheme_that_no_store_serves_is_an_error() -> None:
         Memory("nosuch://bucket/cache")
 
 
-@pytest.mark.parametrize("location", [3, [], b"bytes", object()])
+@pytest.mark.parametrize("location", [3, {}, b"bytes", object()])
 def test_a_location_of_another_type_is_an_error(location: Any) -> None:
     with pytest.raises(TypeError):
+        Memory(location)
+
+
+@pytest.mark.parametrize("location", [[], ["near"], ["near", "middle", "far"]])
+def test_more_or_fewer_than_two_locations_are_an_error(location: list[str]) -> None:
+    with pytest.raises(ValueError, match="two locations"):
         Memory(location)
 
 

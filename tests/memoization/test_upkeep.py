@@ -129,6 +129,54 @@ def test_a_store_that_cannot_be_kept_small_is_a_warning(tmp_path: Path) -> None:
     assert cached.check_call_in_cache(0)
 
 
+def key_of_call(call: Any, *args: Any) -> EntryKey:
+    key: EntryKey = call._key(call._bind(*args)).entry
+    return key
+
+
+def test_what_is_pinned_stays_by_itself_and_when_room_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    memory = Memory(tmp_path, max_entries=10)
+    cached = memory.cache(big)
+    cached(0)
+    assert memory.store is not None
+    memory.store.pin(key_of_call(cached, 0))
+    set_last_used(memory, cached, 0, seconds_ago=1e6)
+
+    for number in range(1, 40):
+        cached(number)
+    assert entries_of(memory) <= 11
+    assert cached.check_call_in_cache(0)
+
+    memory.reduce_size(items_limit=0, age_limit=0)
+    assert cached.check_call_in_cache(0)
+    assert entries_of(memory) == 1
+
+    memory.store.unpin(key_of_call(cached, 0))
+    memory.reduce_size(items_limit=0)
+    assert entries_of(memory) == 0
+
+
+@pytest.mark.parametrize("policy", ["lru", "cost"])
+def test_results_of_a_dead_code_version_leave_first(
+    tmp_path: Path, policy: Any
+) -> None:
+    memory = Memory(tmp_path, policy=policy)
+    old = memory.cache(lambda x: x + 1)
+    new = memory.cache(lambda x: x + 2)
+    other = memory.cache(big)
+    for call, days_ago in ((old, 3), (new, 1), (other, 300)):
+        call(1)
+        set_last_used(memory, call, 1, seconds_ago=days_ago * 86400)
+
+    memory.reduce_size(items_limit=2)
+
+    assert not old.check_call_in_cache(1)
+    assert new.check_call_in_cache(1)
+    assert other.check_call_in_cache(1), "old, but of code that is still in use"
+
+
 def test_without_a_store_nothing_is_reduced() -> None:
     Memory(None).reduce_size(bytes_limit=0)
 

@@ -15,6 +15,7 @@ After each test the suite asks `litter`: whatever happened, nothing is left behi
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +23,15 @@ from typing import Generic, TypeVar
 
 import pytest
 
+from cachekit.errors import EntryNotFound
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import VALUE
+from cachekit.stores.base import PIN, VALUE
 from tests.stores.entries import (
     OTHER_FINGERPRINT,
     commit,
     digests,
     key_of,
+    pinned,
     replace,
     value_of,
 )
@@ -60,6 +63,14 @@ ODD_NAMES = [
     "value",
     "code.json",
     "record.json",
+    "pinned",
+    "Model",
+    "analysis.Model.fit",
+    "ÄÖÜ",
+    "con",
+    "nul.fit",
+    "COM1.fit",
+    "ends with a dot.",
 ]
 
 # Each becomes the same once its odd characters are replaced or cut off.
@@ -73,6 +84,11 @@ ALIKE_NAMES = [
     "..a_b",
     "a" * 200,
     "a" * 201,
+    "A_b",
+    "a_B",
+    "A_B",
+    "A/B",
+    "A" * 200,
 ]
 
 
@@ -370,6 +386,17 @@ class StoreContract(Generic[S]):
         assert commit(store, key_of(), b"new")
         assert value_of(store, key_of()) == b"new"
 
+    def test_many_entries_are_deleted_and_no_others(self, store: S) -> None:
+        keys = [key_of(number) for number in range(5)]
+        for key in keys:
+            commit(store, key)
+
+        store.delete_many([keys[3], keys[1], key_of(99), keys[1]])
+
+        assert digests(store) == sorted(key.digest for key in keys[::2])
+        assert store.open(keys[1]) is None
+        assert self.take(store, keys[3]) == {}
+
     @pytest.mark.parametrize("verb", ["delete", "replace", "clear"])
     def test_an_open_reader_outlives_its_entry(self, store: S, verb: str) -> None:
         value = bytes(range(256)) * 4000
@@ -405,6 +432,128 @@ class StoreContract(Generic[S]):
                 done.set()
 
         clearing.result()
+
+    # --- pins ---
+
+    def test_a_listing_tells_what_is_pinned(self, store: S) -> None:
+        commit(store, key_of(1))
+        commit(store, key_of(2))
+
+        store.pin(key_of(1))
+
+        assert pinned(store) == [key_of(1).digest]
+        assert digests(store) == sorted([key_of(1).digest, key_of(2).digest])
+
+    def test_a_pin_is_an_empty_file_of_the_entry(self, store: S) -> None:
+        commit(store, key_of())
+        (before,) = store.entries()
+
+        store.pin(key_of())
+
+        (after,) = store.entries()
+        assert self.take(store, key_of())[PIN] == b""
+        assert store.read(key_of(), PIN) == b""
+        assert after == before._replace(is_pinned=True), "a pin is no use"
+        assert value_of(store, key_of()) == b"value"
+
+    def test_an_entry_made_elsewhere_keeps_its_pin(self, store: S) -> None:
+        self.put(store, key_of(), {VALUE: b"v", "record.json": b"{}", PIN: b""})
+
+        assert pinned(store) == [key_of().digest]
+
+    def test_pinning_and_unpinning_are_idempotent(self, store: S) -> None:
+        commit(store, key_of())
+
+        store.pin(key_of())
+        store.pin(key_of())
+        assert pinned(store) == [key_of().digest]
+
+        store.unpin(key_of())
+        store.unpin(key_of())
+        assert pinned(store) == []
+        assert value_of(store, key_of()) == b"value"
+
+    def test_a_listed_entry_can_be_pinned_by_its_key(self, store: S) -> None:
+        commit(store, key_of(function="make.<locals>.Fit"))
+        (info,) = store.entries()
+
+        store.pin(info.key)
+        assert len(pinned(store)) == 1
+
+        store.unpin(info.key)
+        assert pinned(store) == []
+
+    def test_the_absent_cannot_be_pinned_and_does_not_appear(self, store: S) -> None:
+        commit(store, key_of(1))
+
+        for absent in (key_of(2), key_of(function="never.seen")):
+            with pytest.raises(EntryNotFound, match=r"analysis\.fit|never\.seen"):
+                store.pin(absent)
+            store.unpin(absent)
+
+        assert digests(store) == [key_of(1).digest]
+        assert self.take(store, key_of(2)) == {}
+
+    def test_an_entry_that_lost_its_value_cannot_be_pinned(self, store: S) -> None:
+        commit(store, key_of())
+        self.lose(store, key_of(), VALUE)
+
+        with pytest.raises(EntryNotFound):
+            store.pin(key_of())
+
+        assert commit(store, key_of())
+        assert pinned(store) == []
+
+    @pytest.mark.parametrize("verb", ["delete", "delete_many", "clear", "replace"])
+    def test_a_pinned_entry_can_be_removed_and_its_pin_goes_with_it(
+        self, store: S, verb: str
+    ) -> None:
+        commit(store, key_of(), b"old")
+        store.pin(key_of())
+
+        if verb == "delete":
+            store.delete(key_of())
+        elif verb == "delete_many":
+            store.delete_many([key_of()])
+        elif verb == "clear":
+            store.clear()
+        if verb == "replace":
+            replace(store, key_of(), b"new")
+        else:
+            assert self.take(store, key_of()) == {}
+            assert commit(store, key_of(), b"new")
+
+        assert value_of(store, key_of()) == b"new"
+        assert pinned(store) == []
+
+    def test_a_commit_that_comes_second_leaves_the_pin(self, store: S) -> None:
+        commit(store, key_of(), b"first")
+        store.pin(key_of())
+
+        assert not commit(store, key_of(), b"second")
+
+        assert pinned(store) == [key_of().digest]
+
+    def test_pins_set_while_entries_are_removed_bring_none_back(self, store: S) -> None:
+        done = threading.Event()
+
+        def pin_again_and_again() -> None:
+            while not done.is_set():
+                with contextlib.suppress(EntryNotFound):
+                    store.pin(key_of())
+
+        with ThreadPoolExecutor(1) as threads:
+            pinning = threads.submit(pin_again_and_again)
+            try:
+                for _ in range(60):
+                    assert commit(store, key_of())
+                    store.delete(key_of())
+            finally:
+                done.set()
+
+        pinning.result()
+        assert list(store.entries()) == []
+        assert store.open(key_of()) is None
 
     # --- listing ---
 

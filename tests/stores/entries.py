@@ -47,3 +47,7 @@ def value_of(store: Store, key: EntryKey) -> bytes | None:
 
 def digests(store: Store, function: str | None = None) -> list[str]:
     return sorted(info.key.digest for info in store.entries(function))
+
+
+def pinned(store: Store) -> list[str]:
+    return sorted(info.key.digest for info in store.entries() if info.is_pinned)

@@ -8,11 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from cachekit.errors import EntryNotFound
 from cachekit.stores import DictStore, EntryKey, LocalStore, Store
-from cachekit.stores.base import VALUE
+from cachekit.stores.base import PIN, VALUE
 from tests.stores.entries import FINGERPRINT, OTHER_FINGERPRINT, value_of
 
-functions = st.sampled_from(["analysis.fit", "analysis.<locals>.fit", "other"])
+functions = st.sampled_from(["analysis.fit", "analysis.<locals>.Fit", "other"])
 keys = st.builds(
     EntryKey,
     functions,
@@ -63,7 +64,7 @@ class StoresAgree(RuleBasedStateMachine):
     def open(self, key: EntryKey) -> None:
         assert value_of(self.local, key) == value_of(self.memory, key)
 
-    @rule(key=keys, name=st.sampled_from([VALUE, "record.json", "absent"]))
+    @rule(key=keys, name=st.sampled_from([VALUE, "record.json", PIN, "absent"]))
     def read(self, key: EntryKey, name: str) -> None:
         assert self.local.read(key, name) == self.memory.read(key, name)
 
@@ -71,6 +72,20 @@ class StoresAgree(RuleBasedStateMachine):
     def delete(self, key: EntryKey) -> None:
         self.local.delete(key)
         self.memory.delete(key)
+
+    @rule(several=st.lists(keys, max_size=3))
+    def delete_many(self, several: list[EntryKey]) -> None:
+        self.local.delete_many(several)
+        self.memory.delete_many(several)
+
+    @rule(key=keys)
+    def pin(self, key: EntryKey) -> None:
+        assert can_pin(self.local, key) == can_pin(self.memory, key)
+
+    @rule(key=keys)
+    def unpin(self, key: EntryKey) -> None:
+        self.local.unpin(key)
+        self.memory.unpin(key)
 
     @rule(function=st.none() | functions)
     def clear(self, function: str | None) -> None:
@@ -104,8 +119,20 @@ class StoresAgree(RuleBasedStateMachine):
         assert self.local.hits() == self.memory.hits()
 
 
-def listing(store: Store, function: str | None = None) -> list[tuple[EntryKey, int]]:
-    return sorted((info.key, info.size) for info in store.entries(function))
+def can_pin(store: Store, key: EntryKey) -> bool:
+    try:
+        store.pin(key)
+    except EntryNotFound:
+        return False
+    return True
+
+
+def listing(
+    store: Store, function: str | None = None
+) -> list[tuple[EntryKey, int, bool]]:
+    return sorted(
+        (info.key, info.size, info.is_pinned) for info in store.entries(function)
+    )
 
 
 TestStoresAgree = StoresAgree.TestCase

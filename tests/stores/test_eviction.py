@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cachekit.stores import EntryKey
+from cachekit.stores import EntryInfo, EntryKey
 from cachekit.stores.eviction import (
+    DEAD_AFTER,
     KEEP,
     SHARE,
     Budget,
     Candidate,
     Limits,
     Policy,
+    dead_versions,
     parse_age,
     parse_size,
     to_evict,
@@ -445,6 +447,90 @@ def test_a_large_store_is_no_trouble(policy: Policy) -> None:
     )
 
     assert len(leaving) == 200_000 - math.ceil(KEEP * 199_999)
+
+
+# --- code versions that others have taken the place of ---
+
+
+def used(
+    version: str, days_ago: float, *, function: str = "f", number: int = 0
+) -> EntryInfo:
+    key = key_of(number, function=function, fingerprint=version)
+    return EntryInfo(key, 10, NOW - days_ago * DAY)
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "is_dead"),
+    [(0, False), (0.9, False), (1.0, False), (1.04, False), (1.05, True), (400, True)],
+)
+def test_a_version_dies_when_another_is_used_for_more_than_a_day(
+    days_ago: float, is_dead: bool
+) -> None:
+    dead = dead_versions([used("old", days_ago), used("new", 0)])
+
+    assert dead == ({("f", "old")} if is_dead else set())
+
+
+def test_a_version_lives_by_the_last_used_of_its_entries() -> None:
+    entries = [used("a", 90, number=number) for number in range(3)]
+    entries += [used("a", 0.1, number=3), used("b", 0)]
+
+    assert dead_versions(entries) == set()
+    assert dead_versions(reversed(entries)) == set()
+
+
+def test_versions_used_side_by_side_in_turn_all_live() -> None:
+    for day in range(10):
+        entries = [used("a", day + 0.5 * (day % 2)), used("b", day + 0.4)]
+
+        assert dead_versions(entries) == set()
+
+
+def test_what_nobody_has_used_for_long_is_not_dead_if_nothing_came_after() -> None:
+    assert dead_versions([used("a", 400), used("b", 400.5)]) == set()
+    assert dead_versions([used("a", 400)]) == set()
+    assert dead_versions([]) == set()
+
+
+def test_another_function_takes_the_place_of_nothing() -> None:
+    entries = [used("a", 30, function="f"), used("b", 0, function="g")]
+
+    assert dead_versions(entries) == set()
+
+
+def test_two_functions_of_one_fingerprint_die_apart() -> None:
+    entries = [
+        *(used("a", 30, function="f"), used("b", 0, function="f")),
+        *(used("a", 30, function="g"), used("b", 29.5, function="g")),
+    ]
+
+    assert dead_versions(entries) == {("f", "a")}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            used,
+            st.sampled_from("abc"),
+            st.floats(0, 5),
+            function=st.sampled_from("fg"),
+        ),
+        max_size=12,
+    )
+)
+def test_the_version_used_last_is_alive_and_the_order_means_nothing(
+    entries: list[EntryInfo],
+) -> None:
+    dead = dead_versions(iter(entries))
+
+    assert dead == dead_versions(entries[::-1])
+    for function in {info.key.function for info in entries}:
+        of_it = [info for info in entries if info.key.function == function]
+        latest = max(info.last_used for info in of_it)
+        for info in of_it:
+            if info.last_used >= latest - DEAD_AFTER:
+                assert (function, info.key.fingerprint) not in dead
 
 
 # --- when to scan ---

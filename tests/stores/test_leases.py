@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from cachekit.stores import leases, processes
-from cachekit.stores.leases import FileLeases, SingleFlight, single_flight_at
+from cachekit.stores import LocalStore, leases, processes
+from cachekit.stores.flights import SingleFlight
+from cachekit.stores.leases import FileLeases
 
 
 @pytest.fixture
@@ -26,16 +27,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "store" / ".leases"
 
 
-def made(folder: Path) -> Callable[[], None]:
-    """Return what makes the folder of the store, as a store does."""
-    return lambda: folder.parent.mkdir(parents=True, exist_ok=True)
+def flights_at(folder: Path) -> SingleFlight:
+    """Return those of the store that has this folder."""
+    return LocalStore(folder.parent).flights
 
 
 @pytest.fixture(params=["threads", "files"])
 def flights(request: pytest.FixtureRequest, folder: Path) -> SingleFlight:
     if request.param == "threads":
         return SingleFlight()
-    return single_flight_at(folder, made(folder))
+    return flights_at(folder)
 
 
 def nothing() -> int | None:
@@ -184,7 +185,7 @@ def test_another_process_is_waited_for(
     owner: Callable[..., subprocess.Popen[str]], folder: Path
 ) -> None:
     owner("key")
-    flights = single_flight_at(folder, made(folder))
+    flights = flights_at(folder)
 
     with flights.turn("key", nothing, timeout=0.3) as turn:
         assert turn.hit is None
@@ -199,7 +200,7 @@ def test_a_killed_owner_is_followed_within_seconds(
     owner: Callable[..., subprocess.Popen[str]], folder: Path, is_reaped: bool
 ) -> None:
     process = owner("key")
-    flights = single_flight_at(folder, made(folder))
+    flights = flights_at(folder)
     process.kill()
     if is_reaped:
         process.wait()
@@ -224,7 +225,7 @@ def test_a_stopped_owner_is_followed_after_its_silence(
     process = owner("key")
     process.send_signal(signal.SIGSTOP)
 
-    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
+    with flights_at(folder).turn("key", nothing) as turn:
         assert turn.hit is None
 
 
@@ -239,7 +240,7 @@ def test_an_owner_with_a_pulse_is_not_silent(
     owner("key")
     wait = 3.5 * leases.HEARTBEAT_SECONDS
 
-    with single_flight_at(folder, made(folder)).turn("key", nothing, timeout=wait):
+    with flights_at(folder).turn("key", nothing, timeout=wait):
         assert len(litter(folder)) == 1
 
 
@@ -250,7 +251,7 @@ def test_an_owner_of_another_host_is_followed_after_its_silence(
     folder.mkdir(parents=True)
     (folder / "key").write_text(f"elsewhere {os.getpid()} 5 ab")
 
-    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
+    with flights_at(folder).turn("key", nothing) as turn:
         assert turn.hit is None
 
     assert litter(folder) == []
@@ -264,7 +265,7 @@ def test_a_damaged_lease_is_taken_over(
     folder.mkdir(parents=True)
     (folder / "key").write_text(text)
 
-    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
+    with flights_at(folder).turn("key", nothing) as turn:
         assert turn.hit is None
 
 
@@ -272,14 +273,17 @@ def test_processes_that_need_each_others_key_do_not_wait_for_ever(
     owner: Callable[..., subprocess.Popen[str]], folder: Path
 ) -> None:
     owner("theirs", more='leases.note_waiting("theirs", "mine")')
-    flights = single_flight_at(folder, made(folder))
+    flights = flights_at(folder)
 
     with flights.turn("mine", nothing), flights.turn("theirs", nothing) as turn:
         assert turn.hit is None
 
 
-def test_a_lease_that_another_has_taken_is_not_given_back(folder: Path) -> None:
-    first = FileLeases(folder, made(folder))
+def test_a_lease_that_another_has_taken_is_not_given_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_SECONDS", 0.0)
+    first = FileLeases(folder, lambda: folder.parent.mkdir(parents=True, exist_ok=True))
     lease = first.acquire("key")
     assert lease is not None
     (folder / "key").write_text("elsewhere 1 2 ab")
@@ -306,7 +310,7 @@ def test_what_dead_processes_left_is_swept(
     process.kill()
     process.wait()
 
-    with single_flight_at(folder, made(folder)).turn("other", nothing):
+    with flights_at(folder).turn("other", nothing):
         assert [name for name in litter(folder) if "theirs" in name] in (
             [],
             ["theirs.waits"],  # swept next time
@@ -318,7 +322,7 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_has_not() -> None:
     program = """
     import os, threading
     from pathlib import Path
-    from cachekit.stores.leases import SingleFlight
+    from cachekit.stores.flights import SingleFlight
     flights, held, go = SingleFlight(), threading.Event(), threading.Event()
     def hold():
         with flights.turn("key", lambda: None):
@@ -350,7 +354,7 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_has_not() -> None:
 
 def test_where_no_lease_can_be_written_all_compute(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    flights = single_flight_at(tmp_path / "file" / ".leases", lambda: None)
+    flights = flights_at(tmp_path / "file" / ".leases")
 
     with flights.turn("key", nothing) as turn:
         assert turn.hit is None
@@ -359,7 +363,7 @@ def test_where_no_lease_can_be_written_all_compute(tmp_path: Path) -> None:
 def test_a_lease_that_a_full_disk_cut_off_is_not_left(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flights = single_flight_at(folder, made(folder))
+    flights = flights_at(folder)
 
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
@@ -384,7 +388,7 @@ def test_a_lost_lease_that_cannot_be_removed_is_not_waited_for(
 
     monkeypatch.setattr(Path, "rename", refuse)
 
-    with single_flight_at(folder, made(folder)).turn("key", nothing) as turn:
+    with flights_at(folder).turn("key", nothing) as turn:
         assert turn.hit is None
 
 
@@ -392,9 +396,9 @@ def test_a_store_that_cannot_be_prepared_has_no_leases(tmp_path: Path) -> None:
     def fail() -> None:
         raise FileExistsError(17, "File exists")
 
-    with single_flight_at(tmp_path / "store" / ".leases", fail).turn(
-        "key", nothing
-    ) as turn:
+    leases_of_it = FileLeases(tmp_path / "store" / ".leases", fail)
+
+    with SingleFlight(leases_of_it).turn("key", nothing) as turn:
         assert turn.hit is None
 
 
@@ -428,9 +432,9 @@ def test_a_turn_that_nobody_holds_any_more_is_not_waited_for(
 def test_two_ways_to_one_folder_are_one_place(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "store")
-    straight = single_flight_at(folder, made(folder))
+    straight = flights_at(folder)
 
-    assert single_flight_at(tmp_path / "link" / ".leases", made(folder)) is straight
+    assert flights_at(tmp_path / "link" / ".leases") is straight
 
 
 def test_failures_are_not_queued(flights: SingleFlight) -> None:

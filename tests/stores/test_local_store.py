@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cachekit.errors import StoreError
+from cachekit.errors import EntryNotFound, StoreError
 from cachekit.stores import EntryKey, LocalStore
 from cachekit.stores.local import FORMAT, MOST_STATS_FILES
 from tests.stores.contract import CODE, StoreContract
@@ -28,6 +28,7 @@ from tests.stores.entries import (
     commit,
     digests,
     key_of,
+    pinned,
     replace,
     value_of,
 )
@@ -80,6 +81,13 @@ class TestLocalStore(StoreContract[LocalStore]):
 
     def litter(self, store: LocalStore) -> list[str]:
         return staged(store.root)
+
+    def test_pins_set_while_entries_are_removed_bring_none_back(
+        self, store: LocalStore
+    ) -> None:
+        super().test_pins_set_while_entries_are_removed_bring_none_back(store)
+
+        assert self.take(store, key_of()) == {}, "not even a folder with a pin"
 
 
 @pytest.fixture
@@ -282,6 +290,64 @@ def test_a_store_can_be_sent_to_another_process(store: LocalStore) -> None:
     assert copy.location == store.location
 
 
+def test_a_pin_survives_reopening_and_copying(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    commit(store, key_of(1))
+    commit(store, key_of(2))
+    store.pin(key_of(2))
+    shutil.copytree(store.root, tmp_path / "copy")
+
+    assert pinned(LocalStore(store.root)) == [key_of(2).digest]
+    assert pinned(LocalStore(tmp_path / "copy")) == [key_of(2).digest]
+
+
+def test_a_pin_for_an_entry_removed_meanwhile_makes_no_folder(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store, key_of())
+    store.delete(key_of())
+    monkeypatch.setattr(LocalStore, "contains", lambda *_: True)  # so it was, just now
+
+    with pytest.raises(EntryNotFound, match="removed meanwhile"):
+        store.pin(key_of())
+
+    assert not folder_of(store, key_of()).exists()
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("left", ["link", "file", "folder", "more", "value a folder"])
+def test_whatever_is_in_the_place_of_an_entry_is_deleted_and_nothing_else(
+    tmp_path: Path, left: str, durable: bool
+) -> None:
+    store = LocalStore(tmp_path / "cache", durable=durable)
+    commit(store, key_of(1))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "value").write_text("of somebody else")
+    place = folder_of(store, key_of())
+    if left == "link":
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(mine)
+    elif left == "file":
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("?")
+    elif left == "value a folder":
+        (place / "value" / "deep").mkdir(parents=True)
+    else:
+        place.mkdir(parents=True)
+    if left == "more":
+        for name in ("value", "record.json", "notes.txt"):
+            (place / name).write_text("?")
+
+    store.delete_many([key_of()])
+
+    assert not os.path.lexists(place)
+    assert (mine / "value").read_text() == "of somebody else"
+    assert staged(store.root) == []
+    assert digests(store) == [key_of(1).digest]
+
+
 def test_a_copied_folder_is_the_same_store(store: LocalStore, tmp_path: Path) -> None:
     commit(store, key_of(), b"value")
     shutil.copytree(store.root, tmp_path / "copy")
@@ -377,6 +443,9 @@ WRITES: dict[str, Callable[[LocalStore], object]] = {
     "write_code": lambda store: store.write_code(key_of(), CODE),
     "add_hits": lambda store: store.add_hits({key_of(): 1}),
     "delete": lambda store: store.delete(key_of()),
+    "delete_many": lambda store: store.delete_many([key_of()]),
+    "pin": lambda store: store.pin(key_of()),
+    "unpin": lambda store: store.unpin(key_of()),
     "clear": lambda store: store.clear(),
 }
 

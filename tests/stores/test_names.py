@@ -28,7 +28,7 @@ names = st.text(max_size=200) | st.text("ab._-</>", max_size=150)
 def test_a_folder_name_is_safe_and_bounded(function: str) -> None:
     name = folder_name(function)
 
-    assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name)
+    assert re.fullmatch(r"[A-Za-z0-9_-]([A-Za-z0-9._-]*[A-Za-z0-9_-])?", name)
     assert len(name) <= LONGEST_NAME
 
 
@@ -41,9 +41,60 @@ def test_a_folder_name_stands_for_itself(function: str) -> None:
     assert folder_name(name) == name
 
 
-@pytest.mark.parametrize("function", ["f", "analysis.fit", "a_b.C.d2", "x" * 120])
+@pytest.mark.parametrize("function", ["f", "analysis.fit", "a_b.c.d2", "x" * 120])
 def test_a_safe_name_stays_as_it_is(function: str) -> None:
     assert folder_name(function) == function
+
+
+# Names of functions that there can be, and others like them.
+python_names = st.text("aBb_.<>é", max_size=12)
+
+
+@settings(deadline=None)
+@given(python_names, python_names)
+@example("Fit", "fit")
+@example("analysis.Model.fit", "analysis.model.fit")
+@example("ß", "SS")
+def test_different_functions_have_folders_that_differ_in_more_than_case(
+    one: str, other: str
+) -> None:
+    same = folder_name(one).lower() == folder_name(other).lower()
+
+    assert same is (one == other)
+
+
+@pytest.mark.parametrize("function", ["analysis.Model.fit", "F", "X" * 120, "größe"])
+def test_a_name_that_is_not_plain_is_still_readable(function: str) -> None:
+    name, _, suffix = folder_name(function).rpartition("-")
+
+    assert function.startswith(name.split("_")[0])
+    assert re.fullmatch("[0-9a-f]{8}", suffix)
+
+
+DEVICES = ["con", "nul", "aux", "prn", "com1", "lpt9", "CON", "Nul"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rest", ["", ".fit", ".Model.fit", ".", "-0123abcd"])
+def test_no_folder_is_named_like_a_device_of_windows(device: str, rest: str) -> None:
+    name = folder_name(device + rest)
+
+    assert name.partition(".")[0].lower() not in [one.lower() for one in DEVICES]
+    assert folder_name(name) == name
+
+
+@pytest.mark.parametrize("function", ["console.fit", "null", "auxiliary", "my.nul.con"])
+def test_a_name_that_only_begins_like_a_device_stays(function: str) -> None:
+    assert folder_name(function) == function
+
+
+@pytest.mark.parametrize("function", ["store.json", "cachedir.tag", "CACHEDIR.TAG"])
+def test_no_folder_is_named_like_a_file_of_the_store(function: str) -> None:
+    assert folder_name(function).lower() not in {"store.json", "cachedir.tag"}
+
+
+def test_no_folder_ends_in_a_dot_which_windows_drops() -> None:
+    assert not folder_name("analysis.").endswith(".")
 
 
 def test_names_of_odd_characters_differ() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from cachekit import Memory
-from cachekit.errors import StoreError
+from cachekit.errors import MissingExtra, StoreError
 from cachekit.stores import (
     DictStore,
     LocalStore,
+    RemoteStore,
     open_store,
     register_store,
     registry,
@@ -64,9 +65,39 @@ def test_the_hash_version_is_passed_on(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "store.json").read_bytes())["hash_version"] == 7
 
 
-@pytest.mark.parametrize(
-    "location", ["s3://bucket/cache", "S3://bucket", "gs://b", "x-y+z://b", "file:///b"]
-)
+@pytest.mark.parametrize("location", ["memory://cache", "S3://bucket", "sftp://host/a"])
+def test_a_scheme_that_fsspec_knows_is_a_remote_store(location: str) -> None:
+    store = open_store(location, storage_options={"timeout": 1})
+
+    assert isinstance(store, RemoteStore)
+    assert store.location == location
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_a_url_of_this_machine_is_a_local_store(tmp_path: Path, scheme: str) -> None:
+    store = open_store(f"{scheme}://{tmp_path}")
+
+    assert isinstance(store, LocalStore)
+    assert store.location == str(tmp_path)
+
+
+def test_options_for_a_client_that_a_folder_has_not_are_an_error(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ValueError, match="storage_options"):
+        open_store(tmp_path, storage_options={"key": "k"})
+
+
+def test_a_client_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(registry._EXTRAS, "s3", ("no_such_package", "s3"))
+
+    with pytest.raises(MissingExtra, match=r"pip install 'cachekit-lab\[s3\]'"):
+        open_store("s3://bucket")
+
+
+@pytest.mark.parametrize("location", ["x-y+z://b", "nothing://a/b"])
 def test_a_scheme_that_nobody_serves_is_a_store_error(location: str) -> None:
     with pytest.raises(StoreError, match="://"):
         open_store(location)

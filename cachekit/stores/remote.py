@@ -1,0 +1,456 @@
+"""A store in a bucket, or on any other file system that fsspec speaks to.
+
+The layout is that of `LocalStore`, so that a folder can be copied into a bucket as it
+is. There are no folders to rename there, but a file appears whole or not at all: the
+value is written last, and an entry is there once its value is. A hit is one request,
+and a miss is three: one that finds nothing, one to write the record and one the value;
+two more are for a lease, if others are to wait. Times of use cannot be noted in the
+files; they go with the statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+import os
+import re
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from cachekit.errors import StoreError
+from cachekit.stores.base import (
+    PIN,
+    RECORD,
+    VALUE,
+    EntryInfo,
+    EntryKey,
+    Staging,
+    Store,
+    absent_entry,
+    folder_name,
+)
+from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.local import FORMAT
+from cachekit.stores.remote_leases import ServiceLeases
+from cachekit.stores.service import PART_BYTES, LeftOut, Service
+
+# Each process adds one file of statistics; so many are merged into one.
+MOST_STATS_FILES = 64
+
+# One who merges them is dead if he takes longer.
+_LONGEST_MERGE = 600.0
+
+# A lease that was not touched for so long is nobody's.
+_ABANDONED_SECONDS = 24 * 3600
+
+_ENTRY = re.compile(r"([^/]+)/([0-9a-f]{32})/([0-9a-f]{2})/([0-9a-f]{30})/([^/]+)")
+_CODE = re.compile(r"[^/]+/[0-9a-f]{32}/code\.json")
+
+
+class RemoteStore(Store):
+    """Entries on a file system of fsspec's: S3, Google Cloud, Azure, SFTP and more.
+
+    Two requests to write one entry at the same time: on S3, Google Cloud and Azure the
+    first wins; elsewhere the last, which for a cache is as good.
+
+    Parameters
+    ----------
+    url : str
+        Of a folder, as in ``"s3://bucket/prefix"``; nothing is contacted before it is
+        used.
+    storage_options : mapping, optional
+        For fsspec's client, such as ``{"endpoint_url": ...}``; the client's own
+        configuration serves as well.
+    hash_version : int, optional
+        Written to ``store.json``, for the reader's information.
+    timeout : float, default 60
+        Seconds that a request may take, and a second more for each mebibyte of it.
+        A service that takes longer, or fails again and again, is left out for the rest
+        of the run: its first failure is a `StoreError`, and then it has no entries and
+        takes none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        hash_version: int | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        self._made_of = (url, dict(storage_options or {}), hash_version, timeout)
+        self._service = Service(url.rstrip("/"), storage_options or {}, timeout=timeout)
+        self._version = {} if hash_version is None else {"hash_version": hash_version}
+        self._prepared_by: int | None = None
+        self._written_code: set[str] = set()
+        self._used: dict[str, float] = {}  # path -> when, by this process
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RemoteStore({self.location!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_remote_store, self._made_of)
+
+    @property
+    def location(self) -> str:
+        """The URL, without a password."""
+        return self._service.name
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it is known by now that nothing can be written there."""
+        return self._service.is_write_lost and not self._service.is_untold
+
+    @functools.cached_property
+    def flights(self) -> SingleFlight:
+        """Who computes what, among all hosts that use this place."""
+        return single_flight_at(
+            f"{self._service.url} {self._made_of[1]!r}",
+            lambda: [ServiceLeases(self._service)],
+        )
+
+    # --- look up ---
+
+    def open(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry, and note that it was used; None if absent."""
+        file = self._get(f"{key.path}/{VALUE}")
+        if file is not None:
+            self._used[key.path] = time.time()
+        return file
+
+    def contains(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry."""
+        try:
+            return self._service.exists(f"{key.path}/{VALUE}")
+        except LeftOut:
+            return False
+
+    def read(self, key: EntryKey, name: str) -> bytes | None:
+        """Return one file of an entry, or None if it is absent."""
+        return self._read(f"{key.path}/{name}")
+
+    # --- commit ---
+
+    def stage(self, key: EntryKey) -> Staging:
+        """Start to write an entry."""
+        with contextlib.suppress(LeftOut):
+            self._prepare()
+        return _RemoteStaging(self._service, key.path)
+
+    def delete(self, key: EntryKey) -> None:
+        """Remove an entry: its value first, with which it is gone."""
+        # A listing may be an old one: these are there, whatever it says.
+        self._service.remove(f"{key.path}/{name}" for name in (VALUE, PIN, RECORD))
+        self._service.remove(self._service.find(key.path))
+
+    def clear(self, function: str | None = None) -> None:
+        """Remove every entry, or every entry of one function.
+
+        Only what has the shape of a store is removed.
+        """
+        if function is None:
+            self._service.remove(self._service.find(".stats"))
+        else:
+            start = f"{folder_name(function)}/"
+            self._add_counts(
+                {path: -n for path, n in self.hits().items() if path.startswith(start)}
+            )
+        found = self._service.find(folder_name(function) if function else "")
+        ours = [path for path in found if _ENTRY.fullmatch(path)]
+        ours.sort(key=lambda path: not path.endswith(f"/{VALUE}"))  # the values first
+        self._service.remove(ours)
+        self._service.remove(path for path in found if _CODE.fullmatch(path))
+        self._written_code.clear()
+
+    def pin(self, key: EntryKey) -> None:
+        """Keep an entry from being evicted."""
+        if not self._service.exists(f"{key.path}/{VALUE}"):
+            raise absent_entry(self, key)
+        self._service.put(f"{key.path}/{PIN}", io.BytesIO(b""), new=False)
+        if not self.contains(key):  # removed meanwhile: no entry is to find a pin
+            self._service.remove([f"{key.path}/{PIN}"])
+            raise absent_entry(self, key)
+
+    def unpin(self, key: EntryKey) -> None:
+        """Let an entry be evicted again."""
+        self._service.remove([f"{key.path}/{PIN}"])
+
+    # --- listing ---
+
+    def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
+        """List the entries, or those of one function, in no order."""
+        used = {path: at for path, (_, at) in self._counts().items()}
+        files = self._service.find(folder_name(function) if function else "")
+        entries: dict[tuple[str, ...], dict[str, tuple[int, float]]] = {}
+        for path, about in files.items():
+            found = _ENTRY.fullmatch(path)
+            if found is not None:
+                entries.setdefault(found.groups()[:4], {})[found[5]] = about
+        for (folder, fingerprint, prefix, rest), parts in entries.items():
+            if VALUE not in parts:
+                continue
+            key = EntryKey(folder, fingerprint, prefix + rest)
+            last_used = max(
+                parts[VALUE][1], used.get(key.path, 0.0), self._used.get(key.path, 0.0)
+            )
+            size = sum(size for size, _ in parts.values())
+            yield EntryInfo(key, size, last_used, PIN in parts)
+
+    # --- code versions and statistics ---
+
+    def write_code(self, key: EntryKey, content: bytes) -> None:
+        """Keep a description of the code version of `key`, unless there is one."""
+        path = _code_path(key)
+        if path in self._written_code:
+            return
+        with contextlib.suppress(LeftOut):
+            self._prepare()
+            self._service.put(path, io.BytesIO(content), new=True)
+            self._written_code.add(path)
+
+    def read_code(self, key: EntryKey) -> bytes | None:
+        """Return the description of the code version of `key`, or None."""
+        return self._read(_code_path(key))
+
+    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+        """Write this process's counts into a file of their own."""
+        self._add_counts({key.path: count for key, count in hits.items()})
+
+    def hits(self) -> dict[str, int]:
+        """Return how many times each entry was used, by `EntryKey.path`."""
+        return {path: n for path, (n, _) in self._counts().items() if n}
+
+    def _add_counts(self, counts: Mapping[str, int]) -> None:
+        if not counts:
+            return
+        self._prepare()
+        now = time.time()
+        mine = {
+            path: _Uses(count, self._used.get(path, now if count > 0 else 0.0))
+            for path, count in counts.items()
+        }
+        others = self._service.find(".stats")
+        if len(others) >= MOST_STATS_FILES and self._may_merge():
+            _merge(mine, self._take(others))
+            self._service.remove([".stats/merging"])
+        name = f".stats/{uuid.uuid4().hex}.json"
+        self._service.put(name, io.BytesIO(_to_json(mine)), new=False)
+
+    def _counts(self) -> dict[str, _Uses]:
+        total: dict[str, _Uses] = {}
+        for path in self._service.find(".stats"):
+            _merge(total, _uses_in(self._read(path)))
+        return total
+
+    def _may_merge(self) -> bool:
+        """Claim the statistics: two who merged the same files would count double."""
+        if self._service.put(".stats/merging", io.BytesIO(), new=True):
+            return True
+        at = self._service.find(".stats").get(".stats/merging", (0, 0.0))[1]
+        if 0 < at < time.time() - _LONGEST_MERGE:
+            self._service.remove([".stats/merging"])
+        return False
+
+    def _take(self, paths: Iterable[str]) -> dict[str, _Uses]:
+        """Read some files of counts and remove them."""
+        total: dict[str, _Uses] = {}
+        for path in paths:
+            if path.endswith(".json"):
+                _merge(total, _uses_in(self._read(path)))
+                self._service.remove([path])
+        return total
+
+    # --- the service ---
+
+    def _get(self, path: str) -> BinaryIO | None:
+        try:
+            return self._service.get(path)
+        except LeftOut:
+            return None
+
+    def _read(self, path: str) -> bytes | None:
+        file = self._get(path)
+        if file is None:
+            return None
+        with file:
+            return file.read()
+
+    def _prepare(self) -> None:
+        """Check once that what is there is a store of ours, or make it one."""
+        if self._prepared_by == os.getpid():
+            return
+        about = self._read("store.json")
+        if about is None:
+            about = _to_json({"store": "cachekit", "format": FORMAT, **self._version})
+            self._service.put("store.json", io.BytesIO(about), new=True)
+        check_format(about, self.location)
+        # Some servers overwrite what they were asked to create.
+        if self._service.put("store.json", io.BytesIO(about), new=True):
+            self._service.ignores_new = True
+        self._sweep()
+        self._prepared_by = os.getpid()
+
+    def _sweep(self) -> None:
+        """Remove the leases of those who died long ago."""
+        now = time.time()
+        found = self._service.find(".leases").items()
+        self._service.remove(
+            path for path, (_, at) in found if 0 < at < now - _ABANDONED_SECONDS
+        )
+
+
+class _RemoteStaging(Staging):
+    def __init__(self, service: Service, path: str) -> None:
+        self._service = service
+        self._path = path
+        self._files: dict[str, _Staged] = {}
+
+    def open(self, name: str) -> BinaryIO:
+        file = self._files[name] = _Staged()
+        return cast(BinaryIO, file)
+
+    def commit(self) -> bool:
+        """Publish the entry: its value last, for that is when it is there."""
+        try:
+            return self._commit()
+        except LeftOut:
+            return False
+
+    def _commit(self) -> bool:
+        others = [name for name in self._files if name != VALUE]
+        # What is there is of an entry without a value, or of a writer at this moment.
+        taken = [name for name in others if not self._put(name)]
+        if not self._put(VALUE):
+            return False
+        for name in taken:
+            self._put(name, new=False)
+        return True
+
+    def replace(self) -> None:
+        with contextlib.suppress(LeftOut):
+            self._replace()
+
+    def _replace(self) -> None:
+        for name in sorted(self._files, key=lambda name: name == VALUE):
+            self._put(name, new=False)
+        mine = {f"{self._path}/{name}" for name in self._files}
+        found = self._service.find(self._path)
+        self._service.remove(path for path in found if path not in mine)
+
+    def discard(self) -> None:
+        for file in self._files.values():
+            file.give_back()
+        self._files.clear()
+
+    def _put(self, name: str, *, new: bool = True) -> bool:
+        file = cast(BinaryIO, self._files[name])
+        return self._service.put(f"{self._path}/{name}", file, new=new)
+
+
+class _Staged:
+    """A file yet to be sent: in memory while it is small. Closing keeps it."""
+
+    def __init__(self) -> None:
+        self._file: Any = io.BytesIO()
+        self._is_in_memory = True
+
+    def write(self, piece: bytes | memoryview) -> int:
+        if self._is_in_memory and self._file.tell() + len(piece) > PART_BYTES:
+            self._move_to_disk()
+        written: int = self._file.write(piece)
+        return written
+
+    def _move_to_disk(self) -> None:
+        content, position = self._file.getbuffer(), self._file.tell()
+        self._file = tempfile.NamedTemporaryFile(prefix="cachekit-")  # noqa: SIM115
+        self._file.write(content)
+        self._file.seek(position)
+        self._is_in_memory = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _Staged:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep the file, to be read."""
+
+    def close(self) -> None:
+        """Keep the file, to be read."""
+
+    def give_back(self) -> None:
+        self._file.close()
+
+
+class _Uses(NamedTuple):
+    """How often an entry was used, and when last, in seconds since 1970."""
+
+    times: int
+    last: float
+
+
+def check_format(about: bytes, location: str) -> None:
+    """Check that a ``store.json`` is of this kind and format of store.
+
+    Raises
+    ------
+    StoreError
+        If it is not.
+    """
+    try:
+        facts = json.loads(about)
+        kind, found = facts["store"], facts["format"]
+    except (ValueError, KeyError, TypeError):
+        kind = found = None
+    if kind != "cachekit":
+        raise StoreError(f"{location}/store.json is not one of cachekit's")
+    if found != FORMAT:
+        raise StoreError(
+            f"the store at {location} has format {found}, this cachekit writes "
+            f"{FORMAT}; use another folder, or the cachekit that made it"
+        )
+
+
+def _remote_store(
+    url: str, options: dict[str, Any], hash_version: int | None, timeout: float
+) -> RemoteStore:
+    return RemoteStore(url, options, hash_version=hash_version, timeout=timeout)
+
+
+def _code_path(key: EntryKey) -> str:
+    return f"{folder_name(key.function)}/{key.fingerprint}/code.json"
+
+
+def _to_json(facts: Mapping[str, object]) -> bytes:
+    return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _merge(total: dict[str, _Uses], more: Mapping[str, _Uses]) -> None:
+    for path, (times, last) in more.items():
+        before = total.get(path, _Uses(0, 0.0))
+        total[path] = _Uses(before.times + times, max(before.last, last))
+
+
+def _uses_in(content: bytes | None) -> dict[str, _Uses]:
+    """Read one file of counts; a damaged one counts for nothing."""
+    try:
+        found = json.loads(content or b"{}")
+        # A plain number: of a local store that was copied here.
+        return {
+            str(path): _Uses(int(uses), 0.0)
+            if isinstance(uses, int)
+            else _Uses(int(uses[0]), float(uses[1]))
+            for path, uses in found.items()
+        }
+    except (ValueError, ArithmeticError, RecursionError):
+        return {}
+    except (AttributeError, TypeError, LookupError):  # JSON, but no counts
+        return {}

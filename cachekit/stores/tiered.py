@@ -1,0 +1,465 @@
+"""A near store before a far one, and a store that is only read.
+
+::
+
+    open      near, then far; what was found far is copied near in the background
+    commit    near at once, far in the background
+    delete    both
+
+Each of the two may be read-only, or out of order: then the other one serves alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, TypeVar
+
+from cachekit.errors import StoreError, warn
+from cachekit.stores.background import Background
+from cachekit.stores.base import RECORD, VALUE, EntryInfo, EntryKey, Staging, Store
+from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.leases import Holder, Lease, Leases
+
+H = TypeVar("H")
+
+# What was not in the far store is not looked for there again so soon: a call looks
+# once before it has its turn, and once after.
+ABSENT_SECONDS = 1.0
+MOST_ABSENT = 10_000
+
+
+class TieredStore(Store):
+    """A near store, such as a local folder, before a far one, such as a bucket.
+
+    Parameters
+    ----------
+    near : Store
+        Asked first, and written to at once. Limits of size are its limits.
+    far : Store
+        Asked next, and written to in the background: `flush` waits for that, as does
+        the end of the program.
+    """
+
+    def __init__(self, near: Store, far: Store) -> None:
+        self.near = near
+        self.far = far
+        self._background = Background(f"writing results to {far.location}")
+        self._sending: set[threading.Event] = set()
+        self._absent: dict[str, float] = {}  # far: path -> when that was found
+        self._told: set[str] = set()
+        self._untold: dict[str, Exception] = {}
+
+    def __repr__(self) -> str:
+        return f"TieredStore({self.near!r}, {self.far!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TieredStore, (self.near, self.far))
+
+    @property
+    def location(self) -> str:
+        """The location of the far store, where results stay."""
+        return self.far.location
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether neither of the two can be written to."""
+        return self.near.is_read_only and self.far.is_read_only
+
+    @property
+    def kept_small(self) -> Store:
+        """The near store: the far one is others' too."""
+        return self.near.kept_small
+
+    @functools.cached_property
+    def flights(self) -> SingleFlight:
+        """Who computes what, among all who share the near store, or the far one."""
+        far = [_UntilSent(self, leases) for leases in self.far.flights.leases]
+        return single_flight_at(
+            f"{self.near.location} {self.far.location}",
+            lambda: [*self.near.flights.leases, *far],
+        )
+
+    def flush(self) -> None:
+        """Wait until all that was committed is in the far store."""
+        self._background.wait()
+        self.near.flush()
+        self.far.flush()
+        self._tell()
+
+    # --- look up ---
+
+    def open(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry, near or far; None if absent."""
+        near_error: Exception | None = None
+        try:
+            file = self.near.open(key)
+        except (OSError, StoreError) as error:
+            file, near_error = None, error
+        if file is None:
+            file = self._open_far(key)
+            if file is not None and near_error is None:
+                return self._bring_near(key, file)
+        if file is None and near_error is not None:
+            raise near_error
+        return file
+
+    def _open_far(self, key: EntryKey) -> BinaryIO | None:
+        now = time.monotonic()
+        if now - self._absent.get(key.path, -math.inf) < ABSENT_SECONDS:
+            return None
+        file = self.far.open(key)
+        if file is None:
+            if len(self._absent) > MOST_ABSENT:
+                self._absent.clear()
+            self._absent[key.path] = now
+        return file
+
+    def peek(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry, which does not count as a use."""
+        return self.near.peek(key) or self.far.peek(key)
+
+    def contains(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry, near or far."""
+        return self.near.contains(key) or self.far.contains(key)
+
+    def read(self, key: EntryKey, name: str) -> bytes | None:
+        """Return one file of an entry, or None if it is absent."""
+        content = self.near.read(key, name)
+        return self.far.read(key, name) if content is None else content
+
+    def _bring_near(self, key: EntryKey, file: BinaryIO) -> BinaryIO:
+        """Copy near what was found far; return it, open at its start."""
+        if self.near.is_read_only:
+            return file
+        if isinstance(file, io.BytesIO):
+            value = file.getvalue()  # no copy
+            self._later(self.near, lambda: self._fill(key, io.BytesIO(value)))
+            return file
+        self._try(self.near, lambda: self._fill(key, file))
+        file.seek(0)
+        return file
+
+    def _fill(self, key: EntryKey, value: BinaryIO) -> None:
+        record: list[bytes | None] = [None]  # unless that fails
+        self._try(self.far, lambda: record.append(self.far.read(key, RECORD)))
+        _write(self.near, key, value, record[-1])
+
+    # --- commit ---
+
+    def stage(self, key: EntryKey) -> Staging:
+        """Start to write an entry; into the far store if the near one is no use."""
+        self._tell()
+        if not self.near.is_read_only:
+            try:
+                return _NearFirst(self, key, self.near.stage(key))
+            except (OSError, StoreError) as error:
+                if self.far.is_read_only:
+                    raise
+                self._note(self.near, error)
+                self._tell()
+        return self.far.stage(key)
+
+    def send_far(self, key: EntryKey, *, over: bool) -> None:
+        """Copy an entry from near to far in the background."""
+        if self.far.is_read_only:
+            return
+        sent = threading.Event()
+        self._sending.add(sent)
+
+        def send() -> None:
+            try:
+                self._send(key, over=over)
+            finally:
+                sent.set()
+                self._sending.discard(sent)
+
+        self._later(self.far, send)
+
+    def _send(self, key: EntryKey, *, over: bool) -> None:
+        value = self.near.peek(key)
+        if value is not None:  # else it was evicted meanwhile
+            with value:
+                _write(self.far, key, value, self.near.read(key, RECORD), over=over)
+
+    def after_sending(self, work: Callable[[], None]) -> None:
+        """Do something once what was committed until now is in the far store."""
+        sent = list(self._sending)
+
+        def wait_and_work() -> None:
+            for event in sent:
+                event.wait()
+            work()
+
+        self._background.run(wait_and_work)
+
+    def look_far_again(self) -> None:
+        """Forget what was not in the far store: it may have come."""
+        self._absent.clear()
+
+    def delete(self, key: EntryKey) -> None:
+        """Remove an entry from both."""
+        self._background.wait()  # it may be on its way
+        self.near.delete(key)
+        if not self.far.is_read_only:
+            self.far.delete(key)
+
+    def clear(self, function: str | None = None) -> None:
+        """Remove every entry, or every entry of one function, from both."""
+        self._background.wait()
+        self.near.clear(function)
+        self.far.clear(function)
+
+    def pin(self, key: EntryKey) -> None:
+        """Keep an entry from being evicted from the near store."""
+        self.near.pin(key)
+
+    def unpin(self, key: EntryKey) -> None:
+        """Let an entry be evicted again."""
+        self.near.unpin(key)
+
+    # --- listing ---
+
+    def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
+        """List the entries of both, those that are in both as they are near."""
+        seen = set()
+        for info in self.near.entries(function):
+            seen.add(info.key.path)
+            yield info
+        for info in self.far.entries(function):
+            if info.key.path not in seen:
+                yield info
+
+    # --- code versions and statistics ---
+
+    def write_code(self, key: EntryKey, content: bytes) -> None:
+        """Keep a description of the code version of `key` in both."""
+        if not self.near.is_read_only:
+            self._try(self.near, lambda: self.near.write_code(key, content))
+        if not self.far.is_read_only:
+            self._later(self.far, lambda: self.far.write_code(key, content))
+
+    def read_code(self, key: EntryKey) -> bytes | None:
+        """Return the description of the code version of `key`, or None."""
+        content = self.near.read_code(key)
+        return self.far.read_code(key) if content is None else content
+
+    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+        """Add to the counts of both: near those of this machine, far everybody's."""
+        if not self.near.is_read_only:
+            self._try(self.near, lambda: self.near.add_hits(hits))
+        if not self.far.is_read_only:
+            self.far.add_hits(hits)
+
+    def hits(self) -> dict[str, int]:
+        """Return how many times each entry was used, as far as is known."""
+        total = self.far.hits()
+        for path, count in self.near.hits().items():
+            total[path] = max(count, total.get(path, 0))
+        return total
+
+    # --- failures ---
+
+    def _later(self, store: Store, work: Callable[[], None]) -> None:
+        self._background.run(lambda: self._try(store, work))
+
+    def _try(self, store: Store, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (OSError, StoreError) as error:
+            self._note(store, error)
+
+    def _note(self, store: Store, error: Exception) -> None:
+        """Keep what failed, to be told once, where the user sees it."""
+        self._untold.setdefault(store.location, error)
+
+    def _tell(self) -> None:
+        for location in list(self._untold):
+            error = self._untold.pop(location)
+            if location not in self._told:
+                self._told.add(location)
+                warn(f"results are not kept in {location}: {error}")
+
+
+class ReadOnlyStore(Store):
+    """A store of which nothing is changed, not even the times of last use.
+
+    Parameters
+    ----------
+    store : Store
+        The store to read.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __repr__(self) -> str:
+        return f"ReadOnlyStore({self.store!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ReadOnlyStore, (self.store,))
+
+    @property
+    def location(self) -> str:
+        """The location of the store that is read."""
+        return self.store.location
+
+    @property
+    def is_read_only(self) -> bool:
+        """True."""
+        return True
+
+    def open(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry; None if absent."""
+        return self.store.peek(key)
+
+    def contains(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry."""
+        return self.store.contains(key)
+
+    def read(self, key: EntryKey, name: str) -> bytes | None:
+        """Return one file of an entry, or None if it is absent."""
+        return self.store.read(key, name)
+
+    def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
+        """List the entries, or those of one function, in no order."""
+        return self.store.entries(function)
+
+    def read_code(self, key: EntryKey) -> bytes | None:
+        """Return the description of the code version of `key`, or None."""
+        return self.store.read_code(key)
+
+    def hits(self) -> dict[str, int]:
+        """Return how many times each entry was used, by `EntryKey.path`."""
+        return self.store.hits()
+
+    def stage(self, key: EntryKey) -> Staging:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def delete(self, key: EntryKey) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def clear(self, function: str | None = None) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def pin(self, key: EntryKey) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def unpin(self, key: EntryKey) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def write_code(self, key: EntryKey, content: bytes) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def _refusal(self) -> StoreError:
+        return StoreError(f"{self.location} is read-only here: nothing is changed")
+
+
+class _NearFirst(Staging):
+    """An entry that is written near, and sent far once it is there."""
+
+    def __init__(self, store: TieredStore, key: EntryKey, near: Staging) -> None:
+        self._store = store
+        self._key = key
+        self._near = near
+
+    def open(self, name: str) -> BinaryIO:
+        return self._near.open(name)
+
+    def commit(self) -> bool:
+        is_first = self._near.commit()
+        if is_first:
+            self._store.send_far(self._key, over=False)
+        return is_first
+
+    def replace(self) -> None:
+        self._near.replace()
+        self._store.send_far(self._key, over=True)
+
+    def discard(self) -> None:
+        self._near.discard()
+
+
+class _UntilSent(Leases):
+    """Leases of a far store, kept until what was computed is there."""
+
+    def __init__(self, store: TieredStore, leases: Leases) -> None:
+        self._store = store
+        self._leases = leases
+        self.looks_again = leases.looks_again
+
+    def acquire(self, name: str) -> Lease | None:
+        lease = self._leases.acquire(name)
+        return None if lease is None else _ReleasedWhenSent(self._store, lease)
+
+    def wait(
+        self,
+        name: str,
+        look_up: Callable[[], H | None],
+        until: float | None,
+        holder: Holder,
+    ) -> H | None:
+        def look_far_too() -> H | None:
+            self._store.look_far_again()
+            return look_up()
+
+        mine = Holder()
+        try:
+            return self._leases.wait(name, look_far_too, until, mine)
+        finally:
+            holder.leases += [_ReleasedWhenSent(self._store, it) for it in mine.leases]
+
+    def note_waiting(self, name: str, waits_for: str | None) -> None:
+        self._leases.note_waiting(name, waits_for)
+
+    def waits_for(self, name: str) -> str | None:
+        return self._leases.waits_for(name)
+
+
+class _ReleasedWhenSent(Lease):
+    def __init__(self, store: TieredStore, lease: Lease) -> None:
+        super().__init__(lease.place, lease.text)
+        self._store = store
+        self._lease = lease
+
+    def beat(self) -> None:
+        self._lease.beat()
+
+    def release(self) -> None:
+        self._store.after_sending(self._lease.release)
+
+
+def _write(
+    store: Store,
+    key: EntryKey,
+    value: BinaryIO,
+    record: bytes | None,
+    *,
+    over: bool = False,
+) -> None:
+    """Write a copy of an entry."""
+    with store.stage(key) as staging:
+        with staging.open(VALUE) as file:
+            shutil.copyfileobj(value, file, 1 << 20)
+        if record is not None:
+            with staging.open(RECORD) as file:
+                file.write(record)
+        if over:
+            staging.replace()
+        else:
+            staging.commit()
