@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import random
+import sys
 import threading
 import time
 import uuid
