@@ -1,17 +1,33 @@
-"""A `LocalStore` and a `DictStore` that are told the same answer the same."""
+"""Any store and a `DictStore` that are told the same answer the same."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from cachekit.errors import EntryNotFound
-from cachekit.stores import DictStore, EntryKey, LocalStore, Store
+from cachekit.stores import (
+    DictStore,
+    EntryKey,
+    LocalStore,
+    RemoteStore,
+    Store,
+    TieredStore,
+)
 from cachekit.stores.base import PIN, VALUE
 from tests.stores.entries import FINGERPRINT, OTHER_FINGERPRINT, value_of
+from tests.stores.servers import Remote
 
 functions = st.sampled_from(["analysis.fit", "analysis.<locals>.Fit", "other"])
 keys = st.builds(
@@ -39,18 +55,31 @@ def put(
 
 
 class StoresAgree(RuleBasedStateMachine):
+    """Drives the oracle and a store, of which a subclass says how it is opened."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.local = LocalStore(self.folder.name)
+        self.opened = self.open_at(Path(self.folder.name))
         self.memory = DictStore()
 
+    def open_at(self, folder: Path) -> Store:
+        raise NotImplementedError
+
+    @property
+    def store(self) -> Store:
+        """The store, when all that it was told is where it will stay."""
+        self.opened.flush()
+        return self.opened
+
     def teardown(self) -> None:
+        self.opened.flush()
         self.folder.cleanup()
 
     @rule()
     def reopen(self) -> None:
-        self.local = LocalStore(self.folder.name)
+        self.opened.flush()
+        self.opened = self.open_at(Path(self.folder.name))
 
     @rule(
         key=keys, content=files, how=st.sampled_from(["commit", "replace", "abandon"])
@@ -58,65 +87,65 @@ class StoresAgree(RuleBasedStateMachine):
     def write(self, key: EntryKey, content: dict[str, bytes], how: str) -> None:
         expected = put(self.memory, key, content, how=how)
 
-        assert put(self.local, key, content, how=how) == expected
+        assert put(self.store, key, content, how=how) == expected
 
     @rule(key=keys)
     def open(self, key: EntryKey) -> None:
-        assert value_of(self.local, key) == value_of(self.memory, key)
+        assert value_of(self.store, key) == value_of(self.memory, key)
 
     @rule(key=keys, name=st.sampled_from([VALUE, "record.json", PIN, "absent"]))
     def read(self, key: EntryKey, name: str) -> None:
-        assert self.local.read(key, name) == self.memory.read(key, name)
+        assert self.store.read(key, name) == self.memory.read(key, name)
 
     @rule(key=keys)
     def delete(self, key: EntryKey) -> None:
-        self.local.delete(key)
+        self.store.delete(key)
         self.memory.delete(key)
 
     @rule(several=st.lists(keys, max_size=3))
     def delete_many(self, several: list[EntryKey]) -> None:
-        self.local.delete_many(several)
+        self.store.delete_many(several)
         self.memory.delete_many(several)
 
     @rule(key=keys)
     def pin(self, key: EntryKey) -> None:
-        assert can_pin(self.local, key) == can_pin(self.memory, key)
+        assert can_pin(self.store, key) == can_pin(self.memory, key)
 
     @rule(key=keys)
     def unpin(self, key: EntryKey) -> None:
-        self.local.unpin(key)
+        self.store.unpin(key)
         self.memory.unpin(key)
 
     @rule(function=st.none() | functions)
     def clear(self, function: str | None) -> None:
-        self.local.clear(function)
+        self.store.clear(function)
         self.memory.clear(function)
 
     @rule(key=keys, content=contents)
     def write_code(self, key: EntryKey, content: bytes) -> None:
-        self.local.write_code(key, content)
+        self.store.write_code(key, content)
         self.memory.write_code(key, content)
 
     @rule(key=keys)
     def read_code(self, key: EntryKey) -> None:
-        assert self.local.read_code(key) == self.memory.read_code(key)
+        assert self.store.read_code(key) == self.memory.read_code(key)
 
     @rule(hits=st.dictionaries(keys, st.integers(0, 5), max_size=3))
     def add_hits(self, hits: dict[EntryKey, int]) -> None:
-        self.local.add_hits(hits)
+        self.store.add_hits(hits)
         self.memory.add_hits(hits)
 
     @rule(function=functions)
     def list_one_function(self, function: str) -> None:
-        assert listing(self.local, function) == listing(self.memory, function)
+        assert listing(self.store, function) == listing(self.memory, function)
 
     @invariant()
     def entries_agree(self) -> None:
-        assert listing(self.local) == listing(self.memory)
+        assert listing(self.store) == listing(self.memory)
 
     @invariant()
     def hits_agree(self) -> None:
-        assert self.local.hits() == self.memory.hits()
+        assert self.store.hits() == self.memory.hits()
 
 
 def can_pin(store: Store, key: EntryKey) -> bool:
@@ -135,7 +164,48 @@ def listing(
     )
 
 
-TestStoresAgree = StoresAgree.TestCase
-TestStoresAgree.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None
-)
+def assert_agree(open_at: Callable[[Path], Store], *, examples: int) -> None:
+    class Machine(StoresAgree):
+        def open_at(self, folder: Path) -> Store:
+            return open_at(folder)
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=examples, stateful_step_count=25, deadline=None, database=None
+        ),
+    )
+
+
+def test_a_folder_agrees() -> None:
+    assert_agree(LocalStore, examples=40)
+
+
+def test_a_remote_folder_agrees() -> None:
+    assert_agree(lambda folder: RemoteStore(f"memory:/{folder}"), examples=40)
+
+
+def test_tiers_agree() -> None:
+    def open_at(folder: Path) -> Store:
+        far = RemoteStore(f"memory:/{folder}")
+        return TieredStore(LocalStore(folder / "near"), far)
+
+    assert_agree(open_at, examples=25)
+
+
+@pytest.mark.slow
+def test_a_bucket_agrees(moto_s3_server: Remote) -> None:
+    def open_at(folder: Path) -> Store:
+        return RemoteStore(
+            f"{moto_s3_server.url}/{folder.name}", moto_s3_server.options
+        )
+
+    assert_agree(open_at, examples=3)
+
+
+@pytest.mark.slow
+def test_a_folder_by_sftp_agrees(sftp_server: Remote) -> None:
+    def open_at(folder: Path) -> Store:
+        return RemoteStore(f"{sftp_server.url}/{folder.name}", sftp_server.options)
+
+    assert_agree(open_at, examples=3)
