@@ -1,9 +1,9 @@
 """Cached calls and stores side by side with others, as ratios within one run.
 
-Needs joblib besides cachekit, and takes diskcache if it is there: ``python
-benchmarks/stores.py [FOLDER] [--entries N]``. The folder, by default one for temporary
-files, decides what is measured: on a disk it is the disk. Each row is timed in turns;
-the median of the turns counts.
+Needs what the tests need, and takes diskcache if it is there; from the root of the
+project: ``PYTHONPATH=. python benchmarks/stores.py [FOLDER] [--entries N]``. The
+folder, by default one for temporary files, decides what is measured: on a disk it is the
+disk. Each row is timed in turns; the median of the turns counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import numpy as np
 from timing import show, times
 
 from cachekit import Memory
-from cachekit.stores import DictStore, LocalStore, Store
+from cachekit.stores import DictStore, LocalStore, RemoteStore, Store
+from tests.stores.servers import Remote, counted, moto_s3
 
 try:
     diskcache: Any = import_module("diskcache")
@@ -59,6 +60,9 @@ def main() -> None:
         _print_head("a store of many entries")
         _show_listing(Path(place, "listing"), options.entries)
         _show_reducing(Path(place, "reducing"), max(options.entries // 5, 4))
+    print()
+    with moto_s3() as bucket:
+        _show_requests(bucket)
 
 
 def _options() -> argparse.Namespace:
@@ -218,6 +222,32 @@ def _copy(folder: Path, others: list[Path]) -> None:
         other.mkdir(parents=True)
         for name, content in contents.items():
             (other / name).write_bytes(content)
+
+
+# --- requests ---
+
+
+def _show_requests(bucket: Remote) -> None:
+    """Count the requests of calls whose results are kept on an S3 server."""
+    store = RemoteStore(bucket.fresh(), bucket.options)
+    waiting = Memory(store).cache(add)
+    alone = Memory(store, on_conflict="compute").cache(add)
+    waiting(0)  # the first call looks what store it is
+
+    print(f"{'a call over S3':42}{'requests':>10}{'owed':>6}  which")
+    calls: list[tuple[str, Callable[[], Any], int]] = [
+        ("hit", lambda: waiting(0), 1),
+        ("miss", lambda: waiting(1), 5),
+        ("miss, on_conflict='compute'", lambda: alone(2), 3),
+    ]
+    for name, call, owed in calls:
+        with counted(store) as requests:
+            call()
+            store.flush()
+        which = ", ".join(f"{n} {operation}" for operation, n in requests.items())
+        print(f"{name:42}{requests.total():>10}{owed:>6}  {which}")
+        if requests.total() > owed:
+            raise SystemExit(f"a {name} makes {requests.total()} requests, not {owed}")
 
 
 if __name__ == "__main__":

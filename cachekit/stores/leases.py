@@ -120,6 +120,10 @@ class Leases(ABC):
             The result, if it is there.
         """
 
+    def flush(self) -> None:
+        """Wait until leases that were released are given back: here it is at once."""
+        return
+
     @abstractmethod
     def note_waiting(self, name: str, waits_for: str | None) -> None:
         """Say what the owner of a lease waits for, or that it goes on."""

@@ -116,6 +116,11 @@ class RemoteStore(Store):
             lambda: [ServiceLeases(self._service)],
         )
 
+    def flush(self) -> None:
+        """Wait until leases that were given back are so there too."""
+        for leases in self.flights.leases:
+            leases.flush()
+
     # --- look up ---
 
     def open(self, key: EntryKey) -> BinaryIO | None:

@@ -113,6 +113,10 @@ class ServiceLeases(Leases):
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
+    def flush(self) -> None:
+        """Wait until leases that were released are given back."""
+        self._background.wait()
+
     def note_waiting(self, name: str, waits_for: str | None) -> None:
         """Say nothing: that would be a request for each."""
 

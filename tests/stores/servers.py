@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from typing import Any, NamedTuple
 import fsspec
 import platformdirs
 import pytest
+
+from cachekit.stores import EntryKey, RemoteStore
 
 LONGEST_START = 60.0  # seconds: a busy machine is slow to import moto
 LONGEST_STOP = 10.0
@@ -74,6 +77,23 @@ class Remote(NamedTuple):
         return fsspec.filesystem(
             self.protocol, skip_instance_cache=True, **self.options
         )
+
+
+@contextmanager
+def counted(store: RemoteStore) -> Iterator[Counter[str]]:
+    """Count what a store on S3 asks its server for, on the wire, by operation."""
+    requests: Counter[str] = Counter()
+    store.contains(EntryKey("never.seen", "0" * 32, "0" * 32))  # which connects it
+    events = store._service._connected().s3.meta.events
+
+    def count(event_name: str, **_: object) -> None:
+        requests[event_name.rpartition(".")[2]] += 1
+
+    events.register("before-send.s3", count)
+    try:
+        yield requests
+    finally:
+        events.unregister("before-send.s3", count)
 
 
 @contextmanager

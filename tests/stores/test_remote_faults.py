@@ -28,6 +28,7 @@ from cachekit.stores import (
     RemoteStore,
     TieredStore,
 )
+from cachekit.stores import background as background_module
 from cachekit.stores import remote as remote_module
 from cachekit.stores import service as service_module
 from cachekit.stores.base import VALUE
@@ -41,6 +42,9 @@ LONG = 60.0
 
 # By which a service that hangs is given up, where a test waits for that.
 SHORT = 0.3
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
 
 
 @pytest.fixture(autouse=True)
@@ -677,6 +681,140 @@ def test_a_large_value_that_is_deleted_while_it_is_read_is_absent(
     assert told == []  # of a file that was not closed
 
 
+# --- in the background ---
+
+
+def test_many_threads_fill_the_queue_and_it_empties(
+    fs: FaultyFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background_module.Background, "__init__", _with_short_queue)
+    far = at(fs)
+    double = Memory(TieredStore(LocalStore(tmp_path), far)).cache(twice)
+
+    def work(start: int) -> None:
+        for number in range(start, start + 20):
+            double(number)
+
+    threads = [
+        threading.Thread(target=work, args=(1000 * number,), daemon=True)
+        for number in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+
+    assert not any(thread.is_alive() for thread in threads)
+    double.memory.flush()
+    assert len(digests(far)) == 16 * 20
+
+
+_init = background_module.Background.__init__
+
+
+def _with_short_queue(self: Any, purpose: str, **_: int) -> None:
+    _init(self, purpose, threads=4, most=4)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows only spawns")
+def test_no_lease_is_left_at_the_end_of_a_child(tmp_path: Path, context: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""{CREATING}
+def work():
+    for number in range(3):
+        memory.cache(float, track="off")(number)
+
+if __name__ == "__main__":
+    children = [
+        multiprocessing.get_context({context!r}).Process(target=work)
+        for _ in range(3)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+"""
+    )
+
+    run_script(script, tmp_path)
+
+    assert len(list((tmp_path / "far").rglob(VALUE))) == 3
+    assert list((tmp_path / "far" / ".leases").iterdir()) == []
+
+
+@needs_fork
+def test_a_fork_does_not_wait_for_what_its_parent_sends(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""{CREATING}
+gate, put = threading.Event(), far._service.put
+
+def held(path, *arguments, **options):
+    if path.endswith("value"):
+        gate.wait()
+    return put(path, *arguments, **options)
+
+memory.cache(float, track="off")(0)
+memory.flush()
+far._service.put = held
+memory.cache(float, track="off")(1)
+child = os.fork()
+if child == 0:
+    faulthandler.dump_traceback_later(10, exit=True)
+    far._service.put = put
+    memory.cache(float, track="off")(2)
+    memory.flush()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+gate.set()
+"""
+    )
+
+    run_script(script, tmp_path)
+
+    assert len(list((tmp_path / "far").rglob(VALUE))) == 3
+
+
+# Files that can be refused, as in a bucket, and are seen by every process.
+CREATING = """
+import faulthandler, multiprocessing, os, sys, threading, time
+from pathlib import Path
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from cachekit import Memory
+from cachekit.stores import LocalStore, RemoteStore, TieredStore
+
+class Creating(LocalFileSystem):
+    def pipe_file(self, path, value, mode="overwrite", **_):
+        time.sleep(0.01)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "xb" if mode == "create" else "wb") as file:
+            file.write(value)
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return path.removeprefix("memory://")
+
+fsspec.register_implementation("memory", Creating, clobber=True)
+folder = sys.argv[1]
+far = RemoteStore("memory://" + folder + "/far")
+memory = Memory(TieredStore(LocalStore(folder + "/near"), far))
+"""
+
+
+def run_script(script: Path, folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, script, folder], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+
+
 # --- statistics ---
 
 
@@ -748,8 +886,6 @@ def in_child(work):
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
 """
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
 
 
 @needs_fork
