@@ -1,9 +1,9 @@
 """Cached calls and stores side by side with others, as ratios within one run.
 
 Needs what the tests need, and takes diskcache if it is there; from the root of the
-project: ``PYTHONPATH=. python benchmarks/stores.py [FOLDER] [--entries N]``. The
-folder, by default one for temporary files, decides what is measured: on a disk it is the
-disk. Each row is timed in turns; the median of the turns counts.
+project: ``PYTHONPATH=. python benchmarks/stores.py [FOLDER] [--entries N]``. What is
+measured is where the folder is, on a disk the disk; by default it is a temporary one.
+Each row is timed in turns; the median of the turns counts.
 """
 
 from __future__ import annotations

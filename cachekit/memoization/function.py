@@ -240,10 +240,13 @@ class MemorizedFunc(_Wrapper[P, R]):
             return None
 
     def _look_again(self, key: EntryKey) -> _Hit | None:
-        """Look up while another may be computing; what fails was told before."""
+        """Look up while another may be computing; what is damaged was told before."""
         try:
             return self._read(key)
-        except (ContainerError, OSError, StoreError):
+        except (ContainerError, OSError):
+            return None
+        except StoreError as error:
+            self._warn("could not be looked up again", error)
             return None
 
     def _read(self, key: EntryKey) -> _Hit | None:

@@ -89,14 +89,22 @@ class Background:
                 task = self._tasks.popleft()
                 self._changed.notify_all()
             try:
-                task()
-            except BaseException as error:  # asyncio has some that are no Exception
-                if isinstance(error, KeyboardInterrupt):  # in the caller's thread
-                    with self._changed:
-                        self._threads -= 1
-                        self._changed.notify_all()
-                    raise
-                _log.warning("failed while %s", self.purpose, exc_info=True)
+                do_quietly(task, self.purpose)
+            except KeyboardInterrupt:  # in the caller's thread
+                with self._changed:
+                    self._threads -= 1
+                    self._changed.notify_all()
+                raise
+
+
+def do_quietly(task: Callable[[], None], purpose: str) -> None:
+    """Do something that is to handle its own errors, and tell the log if it did not."""
+    try:
+        task()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  (asyncio has some that are no Exception)
+        _log.warning("failed while %s", purpose, exc_info=True)
 
 
 def at_exit(callback: Callable[[], object]) -> None:
@@ -109,16 +117,19 @@ def at_exit(callback: Callable[[], object]) -> None:
     register(callback)
 
 
-def _wait_for_all() -> None:
+def wait_for_all() -> None:
+    """Wait until nothing is left to do; Ctrl-C ends that."""
     try:
-        for background in list(_all):
-            if not background.wait(QUIET_SECONDS):
-                _log.warning("still %s; Ctrl-C leaves the rest", background.purpose)
-                background.wait()
+        # One may bring work to another that was waited for already.
+        while busy := [background for background in _all if not background.wait(0)]:
+            for background in busy:
+                if not background.wait(QUIET_SECONDS):
+                    _log.warning("still %s; Ctrl-C leaves the rest", background.purpose)
+                    background.wait()
     except KeyboardInterrupt:
         _all.clear()
 
 
 _all: weakref.WeakSet[Background] = weakref.WeakSet()
-at_exit(_wait_for_all)
-atexit.register(_wait_for_all)  # what other threads brought after the main one's end
+at_exit(wait_for_all)
+atexit.register(wait_for_all)  # what other threads brought after the main one's end

@@ -19,6 +19,7 @@ import secrets
 import shutil
 import threading
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -373,7 +374,10 @@ class Heart:
     def forget(self) -> None:
         """Begin anew, in a forked child: the leases are its parent's."""
         self._lock = threading.RLock()
-        self._held: dict[str, Lease] = {}
+        # Weak, so that a lease ends with its turn, however that is lost.
+        self._held: weakref.WeakValueDictionary[str, Lease] = (
+            weakref.WeakValueDictionary()
+        )
         self._thread: threading.Thread | None = None
 
     def beat_for(self, lease: Lease) -> None:
@@ -400,7 +404,10 @@ class Heart:
             with self._lock:
                 held = list(self._held.values())
             for lease in held:
-                lease.beat()
+                try:
+                    lease.beat()
+                except Exception as error:  # noqa: BLE001  (others are to beat on)
+                    _log.debug("no sign of life at %s: %r", lease.place, error)
 
 
 @functools.lru_cache(maxsize=1)

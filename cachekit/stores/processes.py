@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import socket
+import uuid
 from pathlib import Path
 
 
@@ -21,7 +22,7 @@ def host() -> str:
     with contextlib.suppress(OSError):
         start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
         return f"{name}.{start}.{Path('/proc/self/ns/pid').stat().st_ino}"
-    return name
+    return f"{name}.{uuid.getnode():x}"
 
 
 def is_running(pid: int) -> bool:

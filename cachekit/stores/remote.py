@@ -130,6 +130,10 @@ class RemoteStore(Store):
             self._used[key.path] = time.time()
         return file
 
+    def peek(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry, which does not count as a use; None if absent."""
+        return self._get(f"{key.path}/{VALUE}")
+
     def contains(self, key: EntryKey) -> bool:
         """Tell whether there is an entry."""
         try:

@@ -4,20 +4,30 @@ As with files, but each look is a request: the owner shows every quarter of a mi
 that he is there, others look every few seconds, and a lease is given back in the
 background. Whether the result has come since the first look is not asked again once a
 lease was taken: that it came just then is rare, and would cost one computation.
+
+A file there can be created, but not replaced or removed on a condition. So who removes
+a lost lease first creates a *claim* to it, and looks once more: else the second of two
+who see it lost would remove the new lease of the first::
+
+    .leases/<name>                host, process, its start, nonce and beats
+    .leases/<name>.<text>.lost    there while that lease is being removed
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
+import math
 import os
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
 from cachekit.errors import StoreError
-from cachekit.stores import processes
 from cachekit.stores.background import Background
 from cachekit.stores.leases import (
     Heart,
@@ -28,6 +38,7 @@ from cachekit.stores.leases import (
     owner_of,
     who_am_i,
 )
+from cachekit.stores.processes import is_gone
 from cachekit.stores.service import Service
 
 H = TypeVar("H")
@@ -40,6 +51,10 @@ SILENT_SECONDS = 60.0
 # How often one who waits looks, at first and later.
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 2.0
+
+# Who comes too late for a lease so many times computes without: some services may
+# refuse for another reason than that it is there.
+MOST_TRIES = 20
 
 
 class ServiceLeases(Leases):
@@ -68,10 +83,19 @@ class ServiceLeases(Leases):
         if not self._service.can_refuse:
             raise StoreError(f"{self._service.name} has no leases")
         lease = _ServiceLease(self._service, self._background, name)
-        with self._service.telling_later():
-            if not self._service.put(lease.path, io.BytesIO(lease.text), new=True):
-                return None
-        heart.beat_for(lease)
+        _of_this_process[lease.text] = lease
+        try:
+            with self._service.telling_later():
+                if not self._service.put(lease.path, io.BytesIO(lease.text), new=True):
+                    # If it is there all the same, the answer was lost: nobody has it.
+                    del _of_this_process[lease.text]
+                    return None
+            heart.beat_for(lease)
+        except StoreError:
+            raise
+        except BaseException:  # Ctrl-C: it may be there, and would be waited for
+            lease.release_if_had()
+            raise
         return lease
 
     def wait(
@@ -83,9 +107,9 @@ class ServiceLeases(Leases):
     ) -> H | None:
         """Wait for a result, or for the lease if its owner is no more."""
         notice = Notice(name)
-        while True:
+        for _ in range(MOST_TRIES):
             with self._service.telling_later():
-                is_over = self._wait_for_end(name, until, notice)
+                is_over = self._wait_for_end(_path(name), until, notice)
             hit = look_up()
             if hit is not None or not is_over:
                 return hit
@@ -93,25 +117,39 @@ class ServiceLeases(Leases):
             if lease is not None:
                 holder.leases.append(lease)
                 return look_up()
+        return None
 
-    def _wait_for_end(self, name: str, until: float | None, notice: Notice) -> bool:
-        """Wait until a lease is given back or lost; False if the time is up."""
-        seen, since, pause = b"", time.monotonic(), FIRST_PAUSE
+    def _wait_for_end(self, path: str, until: float | None, notice: Notice) -> bool:
+        """Wait until a lease is given back or lost; False if that is in vain."""
+        seen, pause = _Seen(), FIRST_PAUSE
         while True:
-            text = _text_at(self._service, _path(name))
-            if not text:
+            text = _text_at(self._service, path)
+            if text is None:
                 return True
-            if text != seen:
-                seen, since = text, time.monotonic()
-            is_silent = time.monotonic() - since > SILENT_SECONDS
-            if is_silent or processes.is_gone(*owner_of(text)):
-                self._service.remove([_path(name)])
+            seen.note(text)
+            if _is_held_here(text) or seen.is_stuck():
+                return False
+            if seen.is_lost() and self._take_away(path, text):
                 return True
             notice.tell_if_long()
-            if until is not None and time.monotonic() >= until:
+            left = math.inf if until is None else until - time.monotonic()
+            if left <= 0:
                 return False
-            time.sleep(pause)
+            time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _take_away(self, path: str, text: bytes) -> bool:
+        """Remove a lease that was judged lost; False if another is about to."""
+        claim = f"{path}.{hashlib.sha256(text).hexdigest()[:16]}.lost"
+        mine = io.BytesIO(who_am_i(os.getpid()))
+        if not self._service.put(claim, mine, new=True):
+            return False
+        try:
+            if _text_at(self._service, path) == text:
+                self._service.remove([path])
+        finally:
+            self._service.remove([claim])
+        return True
 
     def flush(self) -> None:
         """Wait until leases that were released are given back."""
@@ -129,17 +167,24 @@ class _ServiceLease(Lease):
     def __init__(self, service: Service, background: Background, name: str) -> None:
         self.path = _path(name)
         mine = b"%s%x" % (who_am_i(os.getpid()), next(_count))
-        super().__init__(f"{service.url}/{self.path}", mine)
+        # Services with one URL may be two, by their options.
+        super().__init__(f"{service.url}/{self.path} {mine.decode()}", mine)
         self._service = service
         self._background = background
         self._shown = time.monotonic()
         self._beats = 0
+        # Else a beat that looks before the end and writes after it brings it back.
+        self._busy = threading.Lock()
 
     def beat(self) -> None:
-        self._beats += 1
-        with contextlib.suppress(StoreError), self._service.telling_later():
+        with (
+            self._busy,
+            contextlib.suppress(StoreError),
+            self._service.telling_later(),
+        ):
             if self._is_mine():
-                text = b"%s.%d" % (self.text, self._beats)
+                self._beats += 1
+                text = b"%s+%d" % (self.text, self._beats)
                 self._service.put(self.path, io.BytesIO(text), new=False)
                 self._shown = time.monotonic()
 
@@ -148,27 +193,86 @@ class _ServiceLease(Lease):
         if self.process == os.getpid():
             self._background.run(self._remove)
 
+    def release_if_had(self) -> None:
+        """Give it back if it is there: nobody has said so."""
+        self._shown = -math.inf
+        self.release()
+
     def _remove(self) -> None:
-        is_fresh = time.monotonic() - self._shown < SILENT_SECONDS / 2
-        with contextlib.suppress(StoreError), self._service.telling_later():
+        with (
+            self._busy,
+            contextlib.suppress(StoreError),
+            self._service.telling_later(),
+        ):
+            is_fresh = time.monotonic() - self._shown < SILENT_SECONDS / 2
             if is_fresh or self._is_mine():
                 self._service.remove([self.path])
 
     def _is_mine(self) -> bool:
-        return _text_at(self._service, self.path).startswith(self.text)
+        text = _text_at(self._service, self.path)
+        return text is not None and _without_beats(text) == self.text
+
+
+class _Seen:
+    """What was last seen of a lease, and since when it is the same."""
+
+    def __init__(self) -> None:
+        self._text: bytes | None = None
+        self._since = 0.0
+
+    def note(self, text: bytes) -> None:
+        """Note what it says now."""
+        if text != self._text:
+            self._text = text
+            self._since = time.monotonic()  # no clock but our own can be compared
+
+    def is_lost(self) -> bool:
+        """Tell whether its owner is dead, or silent for too long."""
+        text = self._text or b""
+        is_nobodys = _is_of_this_process(text)  # created, and then taken for another's
+        return is_nobodys or self._is_same(SILENT_SECONDS) or is_gone(*owner_of(text))
+
+    def is_stuck(self) -> bool:
+        """Tell whether one who was about to remove it has died at that."""
+        return self._is_same(2 * SILENT_SECONDS)
+
+    def _is_same(self, seconds: float) -> bool:
+        return time.monotonic() - self._since > seconds
+
+
+def _is_held_here(text: bytes) -> bool:
+    """Tell whether a lease is this process's own, which would wait for itself.
+
+    Its threads wait for each other elsewhere, but not those with two kinds of stores
+    in one place; and a lease is still there while it is being given back.
+    """
+    return _without_beats(text) in _of_this_process and _is_of_this_process(text)
+
+
+def _is_of_this_process(text: bytes) -> bool:
+    return text.startswith(who_am_i(os.getpid()))
+
+
+def _without_beats(text: bytes) -> bytes:
+    return text.partition(b"+")[0]
 
 
 def _path(name: str) -> str:
     return f".leases/{name}"
 
 
-def _text_at(service: Service, path: str) -> bytes:
+def _text_at(service: Service, path: str) -> bytes | None:
     file = service.get(path)
     if file is None:
-        return b""
+        return None
     with file:
         return file.read()
 
 
 heart = Heart(BEAT_SECONDS)
 _count = itertools.count()
+
+# Those that are held, or being given back; a forked child finds none of its own here.
+_of_this_process: weakref.WeakValueDictionary[bytes, _ServiceLease] = (
+    weakref.WeakValueDictionary()
+)

@@ -13,25 +13,19 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 import shutil
-import threading
-import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from cachekit.errors import StoreError, warn
-from cachekit.stores.background import Background
+from cachekit.stores.background import at_exit, wait_for_all
 from cachekit.stores.base import RECORD, VALUE, EntryInfo, EntryKey, Staging, Store
 from cachekit.stores.flights import SingleFlight, single_flight_at
-from cachekit.stores.leases import Holder, Lease, Leases
+from cachekit.stores.sending import UntilSent, sending_between
 
-H = TypeVar("H")
-
-# What was not in the far store is not looked for there again so soon: a call looks
-# once before it has its turn, and once after.
-ABSENT_SECONDS = 1.0
-MOST_ABSENT = 10_000
+# A value up to this size is copied near in the background, and is in memory until then.
+MOST_IN_MEMORY = 2**20
 
 
 class TieredStore(Store):
@@ -49,11 +43,10 @@ class TieredStore(Store):
     def __init__(self, near: Store, far: Store) -> None:
         self.near = near
         self.far = far
-        self._background = Background(f"writing results to {far.location}")
-        self._sending: set[threading.Event] = set()
-        self._absent: dict[str, float] = {}  # far: path -> when that was found
+        self._sending = sending_between(near, far)
         self._told: set[str] = set()
         self._untold: dict[str, Exception] = {}
+        _all.add(self)
 
     def __repr__(self) -> str:
         return f"TieredStore({self.near!r}, {self.far!r})"
@@ -79,7 +72,7 @@ class TieredStore(Store):
     @functools.cached_property
     def flights(self) -> SingleFlight:
         """Who computes what, among all who share the near store, or the far one."""
-        far = [_UntilSent(self, leases) for leases in self.far.flights.leases]
+        far = [UntilSent(self._sending, leases) for leases in self.far.flights.leases]
         return single_flight_at(
             f"{self.near.location} {self.far.location}",
             lambda: [*self.near.flights.leases, *far],
@@ -87,7 +80,7 @@ class TieredStore(Store):
 
     def flush(self) -> None:
         """Wait until all that was committed is in the far store."""
-        self._background.wait()
+        self._sending.wait()
         self.near.flush()
         self.far.flush()
         self._tell()
@@ -110,14 +103,11 @@ class TieredStore(Store):
         return file
 
     def _open_far(self, key: EntryKey) -> BinaryIO | None:
-        now = time.monotonic()
-        if now - self._absent.get(key.path, -math.inf) < ABSENT_SECONDS:
+        if self._sending.is_absent(key.path):
             return None
         file = self.far.open(key)
         if file is None:
-            if len(self._absent) > MOST_ABSENT:
-                self._absent.clear()
-            self._absent[key.path] = now
+            self._sending.note_absent(key.path)
         return file
 
     def peek(self, key: EntryKey) -> BinaryIO | None:
@@ -137,8 +127,8 @@ class TieredStore(Store):
         """Copy near what was found far; return it, open at its start."""
         if self.near.is_read_only:
             return file
-        if isinstance(file, io.BytesIO):
-            value = file.getvalue()  # no copy
+        value = file.getvalue() if isinstance(file, io.BytesIO) else None  # no copy
+        if value is not None and len(value) <= MOST_IN_MEMORY:
             self._later(self.near, lambda: self._fill(key, io.BytesIO(value)))
             return file
         self._try(self.near, lambda: self._fill(key, file))
@@ -167,19 +157,11 @@ class TieredStore(Store):
 
     def send_far(self, key: EntryKey, *, over: bool) -> None:
         """Copy an entry from near to far in the background."""
-        if self.far.is_read_only:
-            return
-        sent = threading.Event()
-        self._sending.add(sent)
-
-        def send() -> None:
-            try:
-                self._send(key, over=over)
-            finally:
-                sent.set()
-                self._sending.discard(sent)
-
-        self._later(self.far, send)
+        if not self.far.is_read_only:
+            self._sending.send(
+                key.lease,
+                lambda: self._try(self.far, lambda: self._send(key, over=over)),
+            )
 
     def _send(self, key: EntryKey, *, over: bool) -> None:
         value = self.near.peek(key)
@@ -187,31 +169,16 @@ class TieredStore(Store):
             with value:
                 _write(self.far, key, value, self.near.read(key, RECORD), over=over)
 
-    def after_sending(self, work: Callable[[], None]) -> None:
-        """Do something once what was committed until now is in the far store."""
-        sent = list(self._sending)
-
-        def wait_and_work() -> None:
-            for event in sent:
-                event.wait()
-            work()
-
-        self._background.run(wait_and_work)
-
-    def look_far_again(self) -> None:
-        """Forget what was not in the far store: it may have come."""
-        self._absent.clear()
-
     def delete(self, key: EntryKey) -> None:
         """Remove an entry from both."""
-        self._background.wait()  # it may be on its way
+        self._sending.wait()  # it may be there
         self.near.delete(key)
         if not self.far.is_read_only:
             self.far.delete(key)
 
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function, from both."""
-        self._background.wait()
+        self._sending.wait()
         self.near.clear(function)
         self.far.clear(function)
 
@@ -266,7 +233,7 @@ class TieredStore(Store):
     # --- failures ---
 
     def _later(self, store: Store, work: Callable[[], None]) -> None:
-        self._background.run(lambda: self._try(store, work))
+        self._sending.later(lambda: self._try(store, work))
 
     def _try(self, store: Store, work: Callable[[], None]) -> None:
         try:
@@ -395,55 +362,6 @@ class _NearFirst(Staging):
         self._near.discard()
 
 
-class _UntilSent(Leases):
-    """Leases of a far store, kept until what was computed is there."""
-
-    def __init__(self, store: TieredStore, leases: Leases) -> None:
-        self._store = store
-        self._leases = leases
-        self.looks_again = leases.looks_again
-
-    def acquire(self, name: str) -> Lease | None:
-        lease = self._leases.acquire(name)
-        return None if lease is None else _ReleasedWhenSent(self._store, lease)
-
-    def wait(
-        self,
-        name: str,
-        look_up: Callable[[], H | None],
-        until: float | None,
-        holder: Holder,
-    ) -> H | None:
-        def look_far_too() -> H | None:
-            self._store.look_far_again()
-            return look_up()
-
-        mine = Holder()
-        try:
-            return self._leases.wait(name, look_far_too, until, mine)
-        finally:
-            holder.leases += [_ReleasedWhenSent(self._store, it) for it in mine.leases]
-
-    def note_waiting(self, name: str, waits_for: str | None) -> None:
-        self._leases.note_waiting(name, waits_for)
-
-    def waits_for(self, name: str) -> str | None:
-        return self._leases.waits_for(name)
-
-
-class _ReleasedWhenSent(Lease):
-    def __init__(self, store: TieredStore, lease: Lease) -> None:
-        super().__init__(lease.place, lease.text)
-        self._store = store
-        self._lease = lease
-
-    def beat(self) -> None:
-        self._lease.beat()
-
-    def release(self) -> None:
-        self._store.after_sending(self._lease.release)
-
-
 def _write(
     store: Store,
     key: EntryKey,
@@ -463,3 +381,13 @@ def _write(
             staging.replace()
         else:
             staging.commit()
+
+
+def _tell_at_exit() -> None:
+    wait_for_all()
+    for store in list(_all):
+        store._tell()
+
+
+_all: weakref.WeakSet[TieredStore] = weakref.WeakSet()
+at_exit(_tell_at_exit)

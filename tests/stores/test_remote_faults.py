@@ -28,7 +28,6 @@ from cachekit.stores import (
     RemoteStore,
     TieredStore,
 )
-from cachekit.stores import background as background_module
 from cachekit.stores import remote as remote_module
 from cachekit.stores import service as service_module
 from cachekit.stores.base import VALUE
@@ -684,36 +683,27 @@ def test_a_large_value_that_is_deleted_while_it_is_read_is_absent(
 # --- in the background ---
 
 
-def test_many_threads_fill_the_queue_and_it_empties(
-    fs: FaultyFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(background_module.Background, "__init__", _with_short_queue)
-    far = at(fs)
-    double = Memory(TieredStore(LocalStore(tmp_path), far)).cache(twice)
+def test_many_threads_fill_the_queue_and_it_empties(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""{CREATING}
+from cachekit.stores.background import Background
 
-    def work(start: int) -> None:
-        for number in range(start, start + 20):
-            double(number)
+memory.store._background = Background("testing", threads=4, most=4)
+cached = memory.cache(float, track="off")
 
-    threads = [
-        threading.Thread(target=work, args=(1000 * number,), daemon=True)
-        for number in range(16)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(15)
+def work(start):
+    for number in range(start, start + 10):
+        cached(number)
 
-    assert not any(thread.is_alive() for thread in threads)
-    double.memory.flush()
-    assert len(digests(far)) == 16 * 20
+for start in range(16):
+    threading.Thread(target=work, args=(1000 * start,)).start()
+"""
+    )
 
+    run_script(script, tmp_path)
 
-_init = background_module.Background.__init__
-
-
-def _with_short_queue(self: Any, purpose: str, **_: int) -> None:
-    _init(self, purpose, threads=4, most=4)
+    assert len(list((tmp_path / "far").rglob(VALUE))) == 16 * 10
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
@@ -805,13 +795,13 @@ memory = Memory(TieredStore(LocalStore(folder + "/near"), far))
 
 
 def run_script(script: Path, folder: Path) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, script, folder], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        _, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 0, errors
 
 
@@ -1028,7 +1018,8 @@ def test_a_password_is_not_shown(
     tiered = TieredStore(LocalStore(tmp_path), store)
     memory = Memory(tiered)
     shown = [repr(store), store.location, repr(tiered), repr(memory)]
-    shown += [tiered.location, str(memory.location), tiered._background.purpose]
+    shown += [tiered.location, str(memory.location)]
+    shown += [tiered._sending._background.purpose]
 
     def refuse() -> Exception:
         return ConnectionRefusedError(f"nobody at {url}")

@@ -20,7 +20,7 @@ from cachekit.stores import (
     RemoteStore,
     Staging,
     TieredStore,
-    tiered,
+    sending,
 )
 from cachekit.stores.base import PIN, VALUE
 from tests.stores.contract import StoreContract
@@ -176,7 +176,7 @@ def test_one_call_looks_far_once() -> None:
 
 
 def test_after_a_while_it_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiered, "ABSENT_SECONDS", 0.0)
+    monkeypatch.setattr(sending, "ABSENT_SECONDS", 0.0)
     far = CountingStore()
     store = TieredStore(DictStore(), far)
     assert store.open(key_of()) is None
