@@ -40,17 +40,19 @@ class Turn(Generic[H]):
     hit : object or None
         The result; None if it is the caller's turn to compute, before leaving the
         ``with`` block.
+    end : callable
+        What leaving the block does.
     """
 
     def __init__(self, hit: H | None, end: Callable[[], None] = lambda: None) -> None:
         self.hit = hit
-        self._end = end
+        self.end = end
 
     def __enter__(self) -> Turn[H]:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self.end()
 
 
 class SingleFlight:
@@ -99,6 +101,7 @@ class SingleFlight:
         look_up: Callable[[], H | None],
         *,
         timeout: float | None = None,
+        owner: object = None,
     ) -> Turn[H]:
         """Wait until a key is stored, or it is one's turn to compute it.
 
@@ -110,8 +113,10 @@ class SingleFlight:
             Returns the stored result, or None.
         timeout : float, optional
             Seconds to wait at most, before computing beside another.
+        owner : object, optional
+            Whose turn it is, if not the thread's.
         """
-        me = threading.get_ident()
+        me = threading.get_ident() if owner is None else owner
         until = None if timeout is None else time.monotonic() + timeout
         flight = _Flight(me)
         try:
@@ -121,7 +126,7 @@ class SingleFlight:
                 other = self._flights.setdefault(name, flight)
             if other is flight:
                 return self._turn_among_processes(name, flight, look_up, until)
-            if other.owner == me:  # it calls itself
+            if owner is None and other.owner == me:  # it calls itself
                 return Turn(None)
             done = other.done
             del other  # nobody but its turn may keep it
@@ -194,7 +199,7 @@ class SingleFlight:
             flight.done.set()
 
     @contextlib.contextmanager
-    def _waiting_for(self, name: str, me: int) -> Iterator[bool]:
+    def _waiting_for(self, name: str, me: object) -> Iterator[bool]:
         """Note what this thread waits for, and tell whether that waits for it."""
         with self._lock:
             mine = [
@@ -233,9 +238,9 @@ class SingleFlight:
 
 
 class _Flight(Holder):
-    """A key being computed: by which thread, the event of its end, and the leases."""
+    """A key being computed: by whom, the event of its end, and the leases."""
 
-    def __init__(self, owner: int) -> None:
+    def __init__(self, owner: object) -> None:
         super().__init__()
         self.owner = owner
         self.done = threading.Event()
