@@ -262,7 +262,7 @@ class Service:
         except FileNotFoundError:
             # Of what is written, it is the place that is missing.
             if verb in ("pipe_file", "put_file"):
-                raise self._lose(verb, "there is no such place") from None
+                raise self._lose(verb, "there is no such bucket or folder") from None
             raise
         except FileExistsError:
             raise

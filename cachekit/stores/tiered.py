@@ -250,7 +250,10 @@ class TieredStore(Store):
             error = self._untold.pop(location)
             if location not in self._told:
                 self._told.add(location)
-                warn(f"results are not kept in {location}: {error}")
+                text = str(error)
+                if location not in text:
+                    text = f"results cannot be kept in {location}: {text}"
+                warn(text)
 
 
 class ReadOnlyStore(Store):
