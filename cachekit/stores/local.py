@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import os
 import re
 import shutil
@@ -31,7 +30,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from cachekit.errors import StoreError
+from cachekit.stores import statistics
 from cachekit.stores.base import (
     PIN,
     RECORD,
@@ -44,10 +43,10 @@ from cachekit.stores.base import (
     folder_name,
 )
 from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.layout import check_store, code_path, describe_store
 from cachekit.stores.leases import FileLeases
 from cachekit.stores.staging import StagingArea
-
-FORMAT = 1
+from cachekit.stores.statistics import Uses
 
 # A use is noted at most so often: one more system call an hour, not one a hit.
 TOUCH_SECONDS = 3600
@@ -230,9 +229,10 @@ class LocalStore(Store):
                     folder.rmdir()
         if function is not None:  # last, since it writes: the disk may be full
             start = f"{folder_name(function)}/"
-            self._add_counts(
-                {path: -n for path, n in self.hits().items() if path.startswith(start)}
-            )
+            ours = {
+                path: n for path, n in self.hits().items() if path.startswith(start)
+            }
+            self._add_uses({path: Uses(-n) for path, n in ours.items()})
 
     def _prepare(self) -> None:
         """Make the root, check that it is ours, sweep what dead processes left."""
@@ -248,31 +248,18 @@ class LocalStore(Store):
 
     def _make_ours(self) -> None:
         """Make the root a store; only a folder of its own is to be passed by."""
-        facts: dict[str, object] = {"store": "cachekit", "format": FORMAT}
-        if self._hash_version is not None:
-            facts["hash_version"] = self._hash_version
         if all(path.name in _OF_A_NEW_STORE for path in self.root.iterdir()):
             for name, content in _PASS_BY.items():
                 self._staging.write_once(self.root / name, content)
-        self._staging.write(self.root / "store.json", _to_json(facts))
+        about = describe_store(self._hash_version)
+        self._staging.write(self.root / "store.json", about)
 
     def _is_ours(self) -> bool:
         """Tell whether this is a store; one of another kind or format is an error."""
         about = _read(self.root / "store.json")
         if not about:  # none, or emptied by a power cut
             return False
-        try:
-            facts = json.loads(about)
-            kind, found = facts["store"], facts["format"]
-        except (ValueError, KeyError, TypeError):
-            kind = found = None
-        if kind != "cachekit":
-            raise StoreError(f"{self.root}/store.json is not one of cachekit's")
-        if found != FORMAT:
-            raise StoreError(
-                f"the store at {self.root} has format {found}, this cachekit writes "
-                f"{FORMAT}; use another folder, or the cachekit that made it"
-            )
+        check_store(about, self.location)
         return True
 
     # --- listing ---
@@ -294,47 +281,43 @@ class LocalStore(Store):
     def write_code(self, key: EntryKey, content: bytes) -> None:
         """Keep a description of the code version of `key`, unless there is one."""
         self._prepare()
-        self._staging.write_once(self._code_path(key), content)
+        self._staging.write_once(self.root / code_path(key), content)
 
     def read_code(self, key: EntryKey) -> bytes | None:
         """Return the description of the code version of `key`, or None."""
-        return _read(self._code_path(key))
-
-    def _code_path(self, key: EntryKey) -> Path:
-        return self.root / folder_name(key.function) / key.fingerprint / "code.json"
+        return _read(self.root / code_path(key))
 
     def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
         """Write this process's counts into a file of their own."""
-        self._add_counts({key.path: count for key, count in hits.items()})
+        self._add_uses({key.path: Uses(count) for key, count in hits.items()})
 
-    def _add_counts(self, counts: dict[str, int]) -> None:
-        if not counts:
+    def _add_uses(self, uses: dict[str, Uses]) -> None:
+        if not uses:
             return
         self._prepare()
         folder = self.root / ".stats"
         folder.mkdir(exist_ok=True)
         others = list(folder.glob("*.json"))
         if len(others) >= MOST_STATS_FILES:
-            _merge(counts, self._adopt(others))
-        self._staging.write(
-            folder / f"{self._staging.new_path().name}.json", _to_json(counts)
-        )
+            statistics.merge(uses, self._adopt(others))
+        name = f"{self._staging.new_path().name}.json"
+        self._staging.write(folder / name, statistics.to_json(uses))
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
-        total: dict[str, int] = {}
+        total: dict[str, Uses] = {}
         for path in (self.root / ".stats").glob("*.json"):
-            _merge(total, _counts_in(path))
-        return {path: count for path, count in total.items() if count}
+            statistics.merge(total, _uses_in(path))
+        return {path: uses.times for path, uses in total.items() if uses.times}
 
-    def _adopt(self, paths: list[Path]) -> dict[str, int]:
+    def _adopt(self, paths: list[Path]) -> dict[str, Uses]:
         """Take over the counts in some files; a rename decides who gets each."""
-        total: dict[str, int] = {}
+        total: dict[str, Uses] = {}
         for path in paths:
             mine = self._staging.new_path()
             with contextlib.suppress(FileNotFoundError):
                 path.rename(mine)
-                _merge(total, _counts_in(mine))
+                statistics.merge(total, _uses_in(mine))
                 self._staging.remove(mine)
         return total
 
@@ -399,10 +382,6 @@ def _read(path: str | Path) -> bytes | None:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _to_json(facts: Mapping[str, object]) -> bytes:
-    return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
 
 
 def _folders(path: Path) -> list[Path]:
@@ -478,17 +457,8 @@ def _measure(entry: str, folder: int | None) -> tuple[int, float, bool] | None:
     return size, value.st_mtime, is_pinned
 
 
-def _merge(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for path, count in more.items():
-        total[path] = total.get(path, 0) + count
-
-
-def _counts_in(path: Path) -> dict[str, int]:
-    """Read one file of counts; a damaged one counts for nothing."""
+def _uses_in(path: Path) -> dict[str, Uses]:
     try:
-        found = json.loads(path.read_bytes())
-        return {str(name): int(count) for name, count in found.items()}
-    except (OSError, ValueError, ArithmeticError, RecursionError):
-        return {}
-    except (AttributeError, TypeError):  # JSON, but no counts
+        return statistics.from_json(path.read_bytes())
+    except OSError:
         return {}

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
 import os
 import re
 import tempfile
@@ -21,9 +20,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
-from cachekit.errors import StoreError
+from cachekit.stores import statistics
 from cachekit.stores.base import (
     PIN,
     RECORD,
@@ -36,9 +35,10 @@ from cachekit.stores.base import (
     folder_name,
 )
 from cachekit.stores.flights import SingleFlight, single_flight_at
-from cachekit.stores.local import FORMAT
+from cachekit.stores.layout import check_store, code_path, describe_store
 from cachekit.stores.remote_leases import ServiceLeases
 from cachekit.stores.service import PART_BYTES, LeftOut, Service
+from cachekit.stores.statistics import Uses
 
 # Each process adds one file of statistics; so many are merged into one.
 MOST_STATS_FILES = 64
@@ -86,7 +86,7 @@ class RemoteStore(Store):
     ) -> None:
         self._made_of = (url, dict(storage_options or {}), hash_version, timeout)
         self._service = Service(url.rstrip("/"), storage_options or {}, timeout=timeout)
-        self._version = {} if hash_version is None else {"hash_version": hash_version}
+        self._hash_version = hash_version
         self._prepared_by: int | None = None
         self._written_code: set[str] = set()
         self._used: dict[str, float] = {}  # path -> when, by this process
@@ -216,7 +216,7 @@ class RemoteStore(Store):
 
     def write_code(self, key: EntryKey, content: bytes) -> None:
         """Keep a description of the code version of `key`, unless there is one."""
-        path = _code_path(key)
+        path = code_path(key)
         if path in self._written_code:
             return
         with contextlib.suppress(LeftOut):
@@ -226,7 +226,7 @@ class RemoteStore(Store):
 
     def read_code(self, key: EntryKey) -> bytes | None:
         """Return the description of the code version of `key`, or None."""
-        return self._read(_code_path(key))
+        return self._read(code_path(key))
 
     def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
         """Write this process's counts into a file of their own."""
@@ -242,20 +242,20 @@ class RemoteStore(Store):
         self._prepare()
         now = time.time()
         mine = {
-            path: _Uses(count, self._used.get(path, now if count > 0 else 0.0))
+            path: Uses(count, self._used.get(path, now if count > 0 else 0.0))
             for path, count in counts.items()
         }
         others = self._service.find(".stats")
         if len(others) >= MOST_STATS_FILES and self._may_merge():
-            _merge(mine, self._take(others))
+            statistics.merge(mine, self._take(others))
             self._service.remove([".stats/merging"])
         name = f".stats/{uuid.uuid4().hex}.json"
-        self._service.put(name, io.BytesIO(_to_json(mine)), new=False)
+        self._service.put(name, io.BytesIO(statistics.to_json(mine)), new=False)
 
-    def _counts(self) -> dict[str, _Uses]:
-        total: dict[str, _Uses] = {}
+    def _counts(self) -> dict[str, Uses]:
+        total: dict[str, Uses] = {}
         for path in self._service.find(".stats"):
-            _merge(total, _uses_in(self._read(path)))
+            statistics.merge(total, statistics.from_json(self._read(path)))
         return total
 
     def _may_merge(self) -> bool:
@@ -267,12 +267,12 @@ class RemoteStore(Store):
             self._service.remove([".stats/merging"])
         return False
 
-    def _take(self, paths: Iterable[str]) -> dict[str, _Uses]:
+    def _take(self, paths: Iterable[str]) -> dict[str, Uses]:
         """Read some files of counts and remove them."""
-        total: dict[str, _Uses] = {}
+        total: dict[str, Uses] = {}
         for path in paths:
             if path.endswith(".json"):
-                _merge(total, _uses_in(self._read(path)))
+                statistics.merge(total, statistics.from_json(self._read(path)))
                 self._service.remove([path])
         return total
 
@@ -297,9 +297,9 @@ class RemoteStore(Store):
             return
         about = self._read("store.json")
         if about is None:
-            about = _to_json({"store": "cachekit", "format": FORMAT, **self._version})
+            about = describe_store(self._hash_version)
             self._service.put("store.json", io.BytesIO(about), new=True)
-        check_format(about, self.location)
+        check_store(about, self.location)
         # Some servers overwrite what they were asked to create.
         if self._service.put("store.json", io.BytesIO(about), new=True):
             self._service.ignores_new = True
@@ -399,67 +399,7 @@ class _Staged:
         self._file.close()
 
 
-class _Uses(NamedTuple):
-    """How often an entry was used, and when last, in seconds since 1970."""
-
-    times: int
-    last: float
-
-
-def check_format(about: bytes, location: str) -> None:
-    """Check that a ``store.json`` is of this kind and format of store.
-
-    Raises
-    ------
-    StoreError
-        If it is not.
-    """
-    try:
-        facts = json.loads(about)
-        kind, found = facts["store"], facts["format"]
-    except (ValueError, KeyError, TypeError):
-        kind = found = None
-    if kind != "cachekit":
-        raise StoreError(f"{location}/store.json is not one of cachekit's")
-    if found != FORMAT:
-        raise StoreError(
-            f"the store at {location} has format {found}, this cachekit writes "
-            f"{FORMAT}; use another folder, or the cachekit that made it"
-        )
-
-
 def _remote_store(
     url: str, options: dict[str, Any], hash_version: int | None, timeout: float
 ) -> RemoteStore:
     return RemoteStore(url, options, hash_version=hash_version, timeout=timeout)
-
-
-def _code_path(key: EntryKey) -> str:
-    return f"{folder_name(key.function)}/{key.fingerprint}/code.json"
-
-
-def _to_json(facts: Mapping[str, object]) -> bytes:
-    return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _merge(total: dict[str, _Uses], more: Mapping[str, _Uses]) -> None:
-    for path, (times, last) in more.items():
-        before = total.get(path, _Uses(0, 0.0))
-        total[path] = _Uses(before.times + times, max(before.last, last))
-
-
-def _uses_in(content: bytes | None) -> dict[str, _Uses]:
-    """Read one file of counts; a damaged one counts for nothing."""
-    try:
-        found = json.loads(content or b"{}")
-        # A plain number: of a local store that was copied here.
-        return {
-            str(path): _Uses(int(uses), 0.0)
-            if isinstance(uses, int)
-            else _Uses(int(uses[0]), float(uses[1]))
-            for path, uses in found.items()
-        }
-    except (ValueError, ArithmeticError, RecursionError):
-        return {}
-    except (AttributeError, TypeError, LookupError):  # JSON, but no counts
-        return {}

@@ -20,7 +20,8 @@ import pytest
 
 from cachekit.errors import EntryNotFound, StoreError
 from cachekit.stores import EntryKey, LocalStore
-from cachekit.stores.local import FORMAT, MOST_STATS_FILES
+from cachekit.stores.layout import FORMAT
+from cachekit.stores.local import MOST_STATS_FILES
 from tests.stores.contract import CODE, StoreContract
 from tests.stores.disks import LISTS, steps_in
 from tests.stores.entries import (

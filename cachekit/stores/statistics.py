@@ -1,0 +1,55 @@
+"""How often entries were used, and when last: files of JSON that add up.
+
+Each process writes one of its own, which nobody has to wait for; when there are many,
+one process merges them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Uses(NamedTuple):
+    """How often an entry was used, below 0 to take off; and when last.
+
+    Attributes
+    ----------
+    times : int
+        How often.
+    last : float
+        Seconds since 1970; 0 if that is told elsewhere.
+    """
+
+    times: int
+    last: float = 0.0
+
+
+def merge(total: dict[str, Uses], more: Mapping[str, Uses]) -> None:
+    """Add uses, by the path of their entries, to a total."""
+    for path, (times, last) in more.items():
+        before = total.get(path, Uses(0))
+        total[path] = Uses(before.times + times, max(before.last, last))
+
+
+def to_json(uses: Mapping[str, Uses]) -> bytes:
+    """Write one file: a number for each path, or that and the time of the last use."""
+    facts = {path: list(one) if one.last else one.times for path, one in uses.items()}
+    return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
+
+
+def from_json(content: bytes | None) -> dict[str, Uses]:
+    """Read one file; a damaged one counts for nothing."""
+    try:
+        found = json.loads(content or b"{}")
+        return {
+            str(path): Uses(int(one[0]), float(one[1]))
+            if isinstance(one, list)
+            else Uses(int(one))
+            for path, one in found.items()
+        }
+    except (ValueError, ArithmeticError, RecursionError):
+        return {}
+    except (AttributeError, TypeError, LookupError):  # JSON, but no counts
+        return {}
