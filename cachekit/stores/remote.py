@@ -34,10 +34,11 @@ from cachekit.stores.base import (
     absent_entry,
     folder_name,
 )
+from cachekit.stores.client import Client, LeftOut
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
 from cachekit.stores.remote_leases import ServiceLeases
-from cachekit.stores.service import PART_BYTES, LeftOut, Service
+from cachekit.stores.service import PART_BYTES, Service
 from cachekit.stores.statistics import Uses
 
 # Each process adds one file of statistics; so many are merged into one.
@@ -85,7 +86,8 @@ class RemoteStore(Store):
         timeout: float = 60.0,
     ) -> None:
         self._made_of = (url, dict(storage_options or {}), hash_version, timeout)
-        self._service = Service(url.rstrip("/"), storage_options or {}, timeout=timeout)
+        client = Client(url.rstrip("/"), storage_options or {}, timeout=timeout)
+        self._service = Service(client)
         self._hash_version = hash_version
         self._prepared_by: int | None = None
         self._written_code: set[str] = set()
@@ -101,18 +103,18 @@ class RemoteStore(Store):
     @property
     def location(self) -> str:
         """The URL, without a password."""
-        return self._service.name
+        return self._service.client.name
 
     @property
     def is_read_only(self) -> bool:
         """Whether it is known by now that nothing can be written there."""
-        return self._service.is_write_lost and not self._service.is_untold
+        return self._service.client.is_write_lost and not self._service.client.is_untold
 
     @functools.cached_property
     def flights(self) -> SingleFlight:
         """Who computes what, among all hosts that use this place."""
         return single_flight_at(
-            f"{self._service.url} {self._made_of[1]!r}",
+            f"{self._service.client.url} {self._made_of[1]!r}",
             lambda: [ServiceLeases(self._service)],
         )
 

@@ -70,7 +70,7 @@ class ServiceLeases(Leases):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._background = Background(f"giving back leases at {service.name}")
+        self._background = Background(f"giving back leases at {service.client.name}")
 
     def acquire(self, name: str) -> Lease | None:
         """Take a lease; None if another has it.
@@ -81,11 +81,11 @@ class ServiceLeases(Leases):
             If there can be none.
         """
         if not self._service.can_refuse:
-            raise StoreError(f"{self._service.name} has no leases")
+            raise StoreError(f"{self._service.client.name} has no leases")
         lease = _ServiceLease(self._service, self._background, name)
         _of_this_process[lease.text] = lease
         try:
-            with self._service.telling_later():
+            with self._service.client.telling_later():
                 if not self._service.put(lease.path, io.BytesIO(lease.text), new=True):
                     # If it is there all the same, the answer was lost: nobody has it.
                     del _of_this_process[lease.text]
@@ -108,7 +108,7 @@ class ServiceLeases(Leases):
         """Wait for a result, or for the lease if its owner is no more."""
         notice = Notice(name)
         for _ in range(MOST_TRIES):
-            with self._service.telling_later():
+            with self._service.client.telling_later():
                 is_over = self._wait_for_end(_path(name), until, notice)
             hit = look_up()
             if hit is not None or not is_over:
@@ -168,7 +168,7 @@ class _ServiceLease(Lease):
         self.path = _path(name)
         mine = b"%s%x" % (who_am_i(os.getpid()), next(_count))
         # Services with one URL may be two, by their options.
-        super().__init__(f"{service.url}/{self.path} {mine.decode()}", mine)
+        super().__init__(f"{service.client.url}/{self.path} {mine.decode()}", mine)
         self._service = service
         self._background = background
         self._shown = time.monotonic()
@@ -180,7 +180,7 @@ class _ServiceLease(Lease):
         with (
             self._busy,
             contextlib.suppress(StoreError),
-            self._service.telling_later(),
+            self._service.client.telling_later(),
         ):
             if self._is_mine():
                 self._beats += 1
@@ -202,7 +202,7 @@ class _ServiceLease(Lease):
         with (
             self._busy,
             contextlib.suppress(StoreError),
-            self._service.telling_later(),
+            self._service.client.telling_later(),
         ):
             is_fresh = time.monotonic() - self._shown < SILENT_SECONDS / 2
             if is_fresh or self._is_mine():

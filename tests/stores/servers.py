@@ -84,7 +84,7 @@ def counted(store: RemoteStore) -> Iterator[Counter[str]]:
     """Count what a store on S3 asks its server for, on the wire, by operation."""
     requests: Counter[str] = Counter()
     store.contains(EntryKey("never.seen", "0" * 32, "0" * 32))  # which connects it
-    events = store._service._connected().s3.meta.events
+    events = store._service.client.connected().s3.meta.events
 
     def count(event_name: str, **_: object) -> None:
         requests[event_name.rpartition(".")[2]] += 1

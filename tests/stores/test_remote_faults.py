@@ -28,6 +28,7 @@ from cachekit.stores import (
     RemoteStore,
     TieredStore,
 )
+from cachekit.stores import client as client_module
 from cachekit.stores import remote as remote_module
 from cachekit.stores import service as service_module
 from cachekit.stores.base import VALUE
@@ -49,7 +50,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not pause, and let files of some bytes be large."""
-    monkeypatch.setattr(service_module, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(client_module, "PAUSES", (0.0, 0.0, 0.0))
     for module in (service_module, remote_module):
         monkeypatch.setattr(module, "PART_BYTES", PART)
 
@@ -349,7 +350,7 @@ def test_in_a_fork_a_lost_service_is_still_said_to_be_so(fs: FaultyFileSystem) -
     with fs.fault("dead"), pytest.raises(StoreError) as told:
         store.open(key_of())
 
-    store._service._process = -1  # as if it were another's
+    store._service.client._process = -1  # as if it were another's
 
     with pytest.raises(StoreError) as told_again:
         store.delete(key_of())

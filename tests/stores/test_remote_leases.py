@@ -35,9 +35,10 @@ from cachekit.stores import (
     background,
     sending,
 )
+from cachekit.stores import client as client_module
 from cachekit.stores import remote_leases as leases_module
-from cachekit.stores import service as service_module
 from cachekit.stores.base import Staging
+from cachekit.stores.client import Client
 from cachekit.stores.flights import SingleFlight
 from cachekit.stores.leases import Heart, Holder
 from cachekit.stores.remote_leases import ServiceLeases
@@ -53,7 +54,7 @@ LONG = 30.0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(client_module, "PAUSES", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -460,7 +461,7 @@ def test_of_many_who_see_a_lease_lost_one_computes(
             together: threading.Barrier = together,
         ) -> None:
             nonlocal computed
-            service = Service(URL, fs.options, timeout=LONG)
+            service = Service(Client(URL, fs.options, timeout=LONG))
             flights = SingleFlight(ServiceLeases(service))
             together.wait()
             look_up = lambda: results[0] if results else None  # noqa: E731
@@ -663,7 +664,7 @@ def test_a_lease_that_is_interrupted_is_given_back_if_it_was_had(
     monkeypatch: pytest.MonkeyPatch,
     taken: bool,
 ) -> None:
-    in_time = service_module._in_time
+    in_time = client_module._in_time
 
     def interrupted(request: Callable[[], Any], seconds: float, verb: str) -> Any:
         if verb != "pipe_file":
@@ -676,7 +677,7 @@ def test_a_lease_that_is_interrupted_is_given_back_if_it_was_had(
     assert memory.store is not None
     if taken:
         leave_lease(fs, "key")
-    monkeypatch.setattr(service_module, "_in_time", interrupted)
+    monkeypatch.setattr(client_module, "_in_time", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         memory.store.flights.turn("key", nothing)
@@ -1121,7 +1122,7 @@ def test_a_lease_is_taken_shown_taken_over_and_given_back(
     monkeypatch.setattr(leases_module, "SILENT_SECONDS", 0.5)
     remote: Remote = request.getfixturevalue(server)
     url = remote.fresh()
-    service = Service(url, remote.options, timeout=LONG)
+    service = Service(Client(url, remote.options, timeout=LONG))
     leases = ServiceLeases(service)
     lease = leases.acquire("key")
     assert lease is not None
