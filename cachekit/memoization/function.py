@@ -7,7 +7,7 @@
      2 key       call.call_key: function, fingerprint, a digest for each argument
      3 look up   store.open(key)
      4 hit       serialization.read_value, every byte checked
-     5 miss      stores.leases: one computes, the others wait and look up again
+     5 miss      stores.flights: one computes, the others wait and look up again
      6 compute   f(x, y=2), outside every handler
      7 commit    value and record staged, then one atomic rename
      8 return    the value

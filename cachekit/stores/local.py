@@ -42,9 +42,9 @@ from cachekit.stores.base import (
     absent_entry,
     folder_name,
 )
+from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
-from cachekit.stores.leases import FileLeases
 from cachekit.stores.staging import StagingArea
 from cachekit.stores.statistics import Uses
 

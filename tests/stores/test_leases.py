@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from cachekit.stores import LocalStore, leases, processes
+from cachekit.stores import LocalStore, processes
+from cachekit.stores import file_leases as leases
+from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight
-from cachekit.stores.leases import FileLeases
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_threads_that_need_each_others_key_do_not_wait_for_ever(
 OWNER = """
 import os, sys, time
 from pathlib import Path
-from cachekit.stores.leases import FileLeases
+from cachekit.stores.file_leases import FileLeases
 folder = Path(sys.argv[1])
 leases = FileLeases(folder, lambda: folder.parent.mkdir(exist_ok=True))
 lease = leases.acquire(sys.argv[2])
