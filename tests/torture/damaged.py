@@ -12,7 +12,8 @@ from unittest import mock
 
 from cachekit import Memory, inspection
 from cachekit.errors import StoreError
-from cachekit.stores import LocalStore, leases
+from cachekit.stores import LocalStore
+from cachekit.stores import file_leases as leases
 from tests.torture.answers import (
     Caller,
     leftovers,
