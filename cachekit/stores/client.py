@@ -136,6 +136,8 @@ class Client:
             arguments = (place, options.pop("content"))
         elif verb == "put_file":
             arguments = (options.pop("local"), place)
+        elif verb == "rm":
+            arguments = ([f"{self.root}/{each}" for each in options.pop("paths")],)
         elif verb == "mv":
             arguments = (place, f"{self.root}/{options.pop('to')}")
         return getattr(filesystem, verb)(*arguments, **options)

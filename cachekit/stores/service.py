@@ -18,6 +18,9 @@ from cachekit.stores.client import Client, is_out_of_range
 # A file up to this size is one request; of a larger one, each part is.
 PART_BYTES = 64 * 2**20
 
+# So many files are removed by one request, where there are such.
+MOST_REMOVED = 1000
+
 # Where a file appears whole, in one request that can be refused if there is one.
 # Elsewhere a file is written under another name, and renamed.
 _WITH_CREATE = {
@@ -116,10 +119,21 @@ class Service:
         return bool(self.client.ask("exists", path))
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Remove files; what is absent is passed over."""
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                self.client.ask("rm_file", path)
+        """Remove files, many with one request; what is absent is passed over."""
+        rest = list(paths)
+        while len(rest) > 1:
+            some, rest = rest[:MOST_REMOVED], rest[MOST_REMOVED:]
+            try:
+                self.client.ask("rm", "", paths=some)
+            except FileNotFoundError:  # some clients stop at what is absent
+                for path in some:
+                    self._remove_one(path)
+        for path in rest:
+            self._remove_one(path)
+
+    def _remove_one(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.client.ask("rm_file", path)
 
     def find(self, folder: str = "") -> dict[str, tuple[int, float]]:
         """Return the files below a folder: bytes, and seconds since 1970 of each."""

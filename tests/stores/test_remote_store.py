@@ -159,3 +159,16 @@ def test_a_listing_of_many_takes_few_requests(moto_s3_server: Remote) -> None:
         assert len(list(store.entries())) == 20
 
     assert requests.total() <= 5
+
+
+@pytest.mark.slow
+def test_clearing_many_takes_few_requests(moto_s3_server: Remote) -> None:
+    store = RemoteStore(moto_s3_server.fresh(), moto_s3_server.options)
+    for number in range(20):
+        commit(store, key_of(number))
+
+    with counted(store) as requests:
+        store.clear()
+
+    assert list(store.entries()) == []
+    assert requests.total() <= 12
