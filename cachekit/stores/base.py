@@ -192,6 +192,11 @@ class Store(ABC):
         """The part of the store that limits of size are for: all of it."""
         return self
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it can be asked without a connection to be made first."""
+        return True
+
     def flush(self) -> None:
         """Wait until what was committed is where it will stay: here it is at once."""
         return

@@ -80,6 +80,11 @@ class Client:
         self._is_second_try = False
         self.root = ""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a client already."""
+        return self._filesystem is not None and self._process == os.getpid()
+
     @contextlib.contextmanager
     def telling_later(self) -> Iterator[None]:
         """Leave it to the next request to say that the service was lost in here."""
@@ -148,14 +153,17 @@ class Client:
         for pause in PAUSES:
             tried = time.monotonic() - started
             try:
-                return _in_time(request, seconds - tried, verb)
+                return self._once(verb, request, seconds - tried)
             except Exception as error:
                 tried = time.monotonic() - started
                 if tried > LONGEST_TRIED or not _may_pass(error):
                     raise
             time.sleep(pause * (1 + random.SystemRandom().random()))
             self._filesystem, self._is_second_try = None, True
-        return _in_time(request, seconds - (time.monotonic() - started), verb)
+        return self._once(verb, request, seconds - (time.monotonic() - started))
+
+    def _once(self, verb: str, request: Callable[[], Any], seconds: float) -> Any:
+        return _in_time(request, seconds, verb, can_do_without=self.is_connected)
 
     def connected(self) -> Any:
         """Return fsspec's client; `root` is then the path of the folder for it."""
@@ -246,10 +254,13 @@ class _TooSlow(Exception):
     """The time of a request is up."""
 
 
-def _in_time(request: Callable[[], Any], seconds: float, verb: str) -> Any:
+def _in_time(
+    request: Callable[[], Any], seconds: float, verb: str, *, can_do_without: bool
+) -> Any:
     """Run a request in a thread that can be left alone if it never returns.
 
-    Clients have limits of their own at best for some of what may hang.
+    Clients have limits of their own at best for some of what may hang. Without a
+    thread it is done here, unless the client would have to start one, to connect.
     """
     answer: Future[Any] = Future()
 
@@ -263,7 +274,9 @@ def _in_time(request: Callable[[], Any], seconds: float, verb: str) -> Any:
 
     try:
         threading.Thread(target=run, name=f"cachekit-{verb}", daemon=True).start()
-    except RuntimeError:  # Python is about to exit
+    except RuntimeError as error:  # there are too many, or Python is about to exit
+        if not can_do_without:
+            raise ConnectionError(f"no thread could be started: {error}") from None
         run()
     try:
         return answer.result(max(seconds, 0.0))

@@ -123,6 +123,11 @@ class RemoteStore(Store):
         for leases in self.flights.leases:
             leases.flush()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it was asked for anything yet."""
+        return self._service.client.is_connected
+
     # --- look up ---
 
     def open(self, key: EntryKey) -> BinaryIO | None:

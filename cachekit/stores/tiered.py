@@ -217,10 +217,13 @@ class TieredStore(Store):
         return self.far.read_code(key) if content is None else content
 
     def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
-        """Add to the counts of both: near those of this machine, far everybody's."""
+        """Add to the counts of both: near those of this machine, far everybody's.
+
+        A run that needed nothing of the far store does not connect to it for that.
+        """
         if not self.near.is_read_only:
             self._try(self.near, lambda: self.near.add_hits(hits))
-        if not self.far.is_read_only:
+        if not self.far.is_read_only and self.far.is_connected:
             self.far.add_hits(hits)
 
     def hits(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import secrets
+import socket
 from pathlib import Path
 
 import fsspec
@@ -107,6 +108,34 @@ def test_a_url_is_kept_near_too(home: Path) -> None:
     assert near_location("s3://bucket/prefix") == near_location("s3://bucket/prefix/")
     assert near_location("s3://bucket/prefix") != near_location("s3://bucket/other")
     assert not home.exists()
+
+
+def test_a_run_of_hits_needs_no_network(tmp_path: Path) -> None:
+    near = str(tmp_path / "near")
+    project = Project(tmp_path / "project")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        options = {"endpoint_url": address, "key": "any", "secret": "any"}
+        project.write(
+            "work.py",
+            f"""
+            import sys
+            from cachekit import Memory
+
+            def double(x):
+                return 2 * x
+
+            far = {{"storage_options": {options!r}}}
+            Memory({near!r}).cache(double)(3)
+            print(Memory([{near!r}, "s3://bucket/a"], **far).cache(double)(3))
+            """,
+        )
+
+        assert project.run("work.py") == ["6"]
+
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
 
 
 def test_near_and_far_may_be_named(tmp_path: Path) -> None:

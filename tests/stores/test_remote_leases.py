@@ -666,12 +666,14 @@ def test_a_lease_that_is_interrupted_is_given_back_if_it_was_had(
 ) -> None:
     in_time = client_module._in_time
 
-    def interrupted(request: Callable[[], Any], seconds: float, verb: str) -> Any:
+    def interrupted(
+        request: Callable[[], Any], seconds: float, verb: str, **how: bool
+    ) -> Any:
         if verb != "pipe_file":
-            return in_time(request, seconds, verb)
+            return in_time(request, seconds, verb, **how)
         monkeypatch.undo()
         with suppress(FileExistsError):
-            in_time(request, seconds, verb)
+            in_time(request, seconds, verb, **how)
         raise KeyboardInterrupt
 
     assert memory.store is not None
