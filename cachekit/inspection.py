@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from cachekit.errors import EntryNotFound, StoreError
 from cachekit.memoization import Record, default_location
-from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store, open_store
+from cachekit.memoization.locations import store_for
+from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store
 from cachekit.stores.base import folder_name
 
 # A digest is found by its first digits, but not by fewer than these.
@@ -88,7 +89,8 @@ def store_at(location: str | None) -> Store:
     StoreError
         If there is no store at the location.
     """
-    store = open_store(location or default_location())
+    store = store_for(location or default_location())
+    assert store is not None
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise StoreError(
             f"there is no store at {store.location}. One is made when a cached "

@@ -2,7 +2,8 @@
 
 from cachekit.memoization.function import MemorizedFunc, NotMemorizedFunc
 from cachekit.memoization.lineage import Record
-from cachekit.memoization.memory import Memory, cache, default_location, default_memory
+from cachekit.memoization.locations import default_location
+from cachekit.memoization.memory import Memory, cache, default_memory
 from cachekit.memoization.tally import Tally
 
 __all__ = [

@@ -326,7 +326,7 @@ class MemorizedFunc(_Wrapper[P, R]):
         if self._store.is_read_only:
             return
         try:
-            self._store.delete(key)
+            self._store.drop(key)
         except (OSError, StoreError) as error:
             self._warn("could not be removed", error)
 

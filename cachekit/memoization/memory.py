@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import logging
 import math
@@ -11,39 +10,33 @@ import os
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import (
     Any,
     Literal,
     ParamSpec,
-    TypeAlias,
     TypedDict,
     TypeVar,
     Unpack,
-    cast,
     overload,
 )
 
-from cachekit.hashing import HASH_VERSION, function_name
+from cachekit.hashing import function_name
 from cachekit.hashing.code import Environment, Track
 from cachekit.memoization.function import (
     CodeOptions,
     MemorizedFunc,
     NotMemorizedFunc,
 )
+from cachekit.memoization.locations import (
+    Location,
+    absolute,
+    default_location,
+    store_for,
+)
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.serialization import codec_from
-from cachekit.stores import (
-    DictStore,
-    LocalStore,
-    ReadOnlyStore,
-    RemoteStore,
-    Store,
-    TieredStore,
-    is_remote,
-    open_store,
-)
+from cachekit.stores import DictStore, RemoteStore, TieredStore
 from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Limits, Policy, parse_age, parse_size
 
@@ -51,8 +44,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger("cachekit")
-
-Location: TypeAlias = str | os.PathLike[str] | Store
 
 # The environment variable with the secret of every memory that is given none.
 SIGNING_KEY = "CACHEKIT_SIGNING_KEY"
@@ -118,8 +109,14 @@ class Memory:
     ------
     StoreError
         If the location has a scheme that no store serves.
+    MissingExtra
+        If what serves it is not installed.
     ValueError
-        If `compress` is not understood.
+        If one of the values is not understood: `compress`, `on_conflict`,
+        `conflict_timeout`, a limit, `policy`, a `signing_key` of fewer than 16 bytes,
+        a list of fewer or more than two locations, `storage_options` for a folder.
+    TypeError
+        If `location` or `signing_key` is of another type.
 
     Examples
     --------
@@ -152,10 +149,12 @@ class Memory:
         self.conflict_timeout = _seconds(conflict_timeout)
         self.codec = codec_from(compress)
         self.counter = CallCounter()
-        self.store = _store_for(location, read_only, storage_options)
+        self.store = store_for(
+            location, read_only=read_only, storage_options=storage_options
+        )
         # What leads to the store in another process.
-        is_ours = isinstance(self.store, _GO_ANYWHERE)
-        self._place: Any = self.store if is_ours else location
+        self._place = absolute(location)
+        self._way = {"read_only": read_only, "storage_options": storage_options}
         self.signing_key = _secret(signing_key)
         # One that the environment has, it has for workers too.
         self._given_key = None if signing_key is None else self.signing_key
@@ -167,8 +166,10 @@ class Memory:
         if self.store is not None and any(limit is not None for limit in self.limits):
             self._upkeep = Upkeep(self.store.kept_small, self.limits, policy)
         if self.store is not None:
-            # At the end of the process, or when the memory is no longer used.
-            weakref.finalize(self, self.counter.save, self.store)
+            # At the end of the process, or when the memory is no longer used; but the
+            # garbage collector, which may run anywhere, is not to wait for a service.
+            if not isinstance(self.store, (RemoteStore, TieredStore)):
+                weakref.finalize(self, self.counter.save, self.store)
             _all_memories.add(self)
 
     @property
@@ -186,6 +187,7 @@ class Memory:
             "conflict_timeout": self.conflict_timeout,
             "policy": self.policy,
             "signing_key": self._given_key,
+            **self._way,
             **self.limits._asdict(),
         }
         return (_open_memory, (self._place, options))
@@ -274,6 +276,11 @@ class Memory:
         ----------
         warn : bool, default True
             Log that it was done.
+
+        Raises
+        ------
+        StoreError
+            If the memory is read-only.
         """
         if self.store is None:
             return
@@ -368,17 +375,6 @@ def default_memory() -> Memory:
     return _memory_at(default_location())
 
 
-def default_location() -> str:
-    """Return the place that ``CACHEKIT_DIR`` names, else the system's for caches."""
-    chosen = os.environ.get("CACHEKIT_DIR")
-    if chosen:
-        is_address = "://" in chosen
-        return chosen if is_address else str(Path(chosen).expanduser().absolute())
-    from platformdirs import user_cache_path
-
-    return str(user_cache_path("cachekit", appauthor=False))
-
-
 @functools.cache
 def _memory_at(location: str) -> Memory:
     return Memory(location)
@@ -386,10 +382,6 @@ def _memory_at(location: str) -> Memory:
 
 def _open_memory(place: Any, options: dict[str, Any]) -> Memory:
     return Memory(place, **options)
-
-
-# Those of others are found again by their location.
-_GO_ANYWHERE = (LocalStore, RemoteStore, TieredStore, ReadOnlyStore)
 
 
 def _save_all() -> None:
@@ -426,50 +418,11 @@ def _limits(
     )
 
 
-def _store_for(
-    location: Location | Sequence[Location] | None,
-    read_only: bool,
-    options: Mapping[str, Any] | None,
-) -> Store | None:
-    if location is None:
-        return None
-    if isinstance(location, (list, tuple)):
-        if len(location) != 2:
-            raise ValueError(f"near and far are two locations, not {location!r}")
-        near, far = (_store_at(place, options) for place in location)
-        return TieredStore(near, ReadOnlyStore(far) if read_only else far)
-    store = _store_at(cast(Location, location), options)
-    if read_only:
-        store = ReadOnlyStore(store)
-    if is_remote(location):
-        return TieredStore(LocalStore(near_location(str(location))), store)
-    return store
-
-
-def _store_at(location: Location, options: Mapping[str, Any] | None) -> Store:
-    if isinstance(location, Store):
-        return location
-    options = options if is_remote(location) else None
-    return open_store(location, storage_options=options, hash_version=HASH_VERSION)
-
-
-def near_location(url: str) -> str:
-    """Return the folder of this machine for what is read from a remote location."""
-    from platformdirs import user_cache_path
-
-    digest = hashlib.blake2b(url.rstrip("/").encode(), digest_size=8).hexdigest()
-    # A name with a dot is no function's, in a store that has the folder for itself.
-    return str(user_cache_path("cachekit", appauthor=False) / ".near" / digest)
-
-
 def _secret(key: bytes | str | None) -> bytes | None:
     """Return the secret to sign with, given or from the environment."""
-    origin = "signing_key"
-    if key is None:
-        key, origin = (
-            os.environ.get("CACHEKIT_SIGNING_KEY") or None,
-            "CACHEKIT_SIGNING_KEY",
-        )
+    origin = "signing_key" if key is not None else SIGNING_KEY
+    # One that is there and empty is an error: somebody meant to have one.
+    key = key if key is not None else os.environ.get(SIGNING_KEY)
     if key is None:
         return None
     if not isinstance(key, (bytes, str)):

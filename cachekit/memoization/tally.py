@@ -72,11 +72,11 @@ class CallCounter:
 
     def save(self, store: Store) -> None:
         """Add the hits since the last time to the store's statistics."""
+        if os.getpid() != self._pid:
+            return  # counted by the process that this one was forked from
         self._count_recent()
         with self._lock:
             hits, self._unsaved = self._unsaved, Counter()
-        if os.getpid() != self._pid:
-            return  # counted by the process that this one was forked from
         if hits:
             _add_quietly(store, hits)
 

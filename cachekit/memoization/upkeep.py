@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 
+from cachekit.errors import StoreError
 from cachekit.stores import EntryKey, Store
 from cachekit.stores.eviction import (
     KEEP,
@@ -95,5 +96,7 @@ def _seconds_of(store: Store, key: EntryKey) -> float | None:
         return float(
             json.loads(store.read(key, "record.json") or b"")["seconds_computing"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, StoreError, ValueError, LookupError, TypeError):
+        return None
+    except (ArithmeticError, RecursionError):  # of a number, and of brackets
         return None

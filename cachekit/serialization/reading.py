@@ -179,7 +179,8 @@ class _Source:
         self._whole: memoryview | None = None
         self._head = memoryview(head)
         self.is_writable = False
-        if can_seek and self.length > len(head):
+        if can_seek and (self.length > len(head) or len(head) == wanted):
+            # There may be more than was read.
             actual = file.seek(0, os.SEEK_END) - self.start
         elif can_seek:
             self._whole = self._head[: self.length]

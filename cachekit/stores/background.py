@@ -97,7 +97,7 @@ class Background:
                 raise
 
 
-def do_quietly(task: Callable[[], None], purpose: str) -> None:
+def do_quietly(task: Callable[[], object], purpose: str) -> None:
     """Do something that is to handle its own errors, and tell the log if it did not."""
     try:
         task()
@@ -114,7 +114,8 @@ def at_exit(callback: Callable[[], object]) -> None:
     look up names of hosts, have ended then.
     """
     register = getattr(threading, "_register_atexit", atexit.register)
-    register(callback)
+    # An error here would keep the threads of the user's from being waited for.
+    register(lambda: do_quietly(callback, "ending the program"))
 
 
 def wait_for_all() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import threading
 import time
@@ -183,6 +184,11 @@ class Store(ABC):
         return flights
 
     @property
+    def place(self) -> str:
+        """What names this store, and those that keep the same entries, in a process."""
+        return f"{self.location} {id(self)}"
+
+    @property
     def is_read_only(self) -> bool:
         """Whether nothing can be written here, so that nobody need try."""
         return False
@@ -225,6 +231,10 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: EntryKey) -> None:
         """Remove an entry whole."""
+
+    def drop(self, key: EntryKey) -> None:
+        """Remove an entry of which the value, as it was opened, is of no use."""
+        self.delete(key)
 
     def delete_many(self, keys: Iterable[EntryKey]) -> None:
         """Remove entries, each of them whole; some stores share work between them."""
@@ -273,6 +283,15 @@ class Store(ABC):
 
 
 _making_flights = threading.RLock()
+
+
+def _begin_anew_in_child() -> None:
+    global _making_flights
+    _making_flights = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 
 def absent_entry(store: Store, key: EntryKey) -> EntryNotFound:

@@ -19,6 +19,7 @@ with a dot may be deleted at any time. A folder that holds nothing else also get
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import os
@@ -68,7 +69,8 @@ _PASS_BY = {
 # What is found in a folder that a store has for itself, before it is one.
 _OF_A_NEW_STORE = {*_PASS_BY, ".staging", ".leases", ".stats"}
 
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+# A pipe in the place of a value is not waited for.
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -117,11 +119,15 @@ class LocalStore(Store):
         return str(self.root)
 
     @functools.cached_property
+    def place(self) -> str:
+        """The directory, whatever links lead there."""
+        return os.path.realpath(self.root)
+
+    @functools.cached_property
     def flights(self) -> SingleFlight:
         """Who computes what, among all processes that use this directory."""
         folder = self.root / ".leases"
-        place = os.path.realpath(folder)  # whatever links lead there
-        return single_flight_at(place, lambda: [FileLeases(folder, self._prepare)])
+        return single_flight_at(self.place, lambda: [FileLeases(folder, self._prepare)])
 
     # --- look up ---
 
@@ -330,6 +336,8 @@ def _small(path: str) -> BinaryIO | None:
     handle = os.open(path, _READ_ONLY)
     try:
         facts = os.fstat(handle)
+        if not S_ISREG(facts.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "there is no file", path)
         if time.time() - facts.st_mtime > TOUCH_SECONDS:
             with contextlib.suppress(OSError):  # a shared cache may be read-only
                 os.utime(path)

@@ -41,6 +41,11 @@ def open_store(
         If there are options for a client, and it is a folder.
     """
     place = os.fspath(location)
+    if _HALF_A_SCHEME.match(place):
+        raise StoreError(
+            f"{place!r} looks like a URL with one slash: write it with two, and as a "
+            f"text, for a path has one; or ./{place} if it is a folder"
+        )
     scheme = _scheme_of(place)
     if scheme in _factories:
         return _factories[scheme](place)
@@ -49,7 +54,8 @@ def open_store(
         return RemoteStore(place, storage_options, hash_version=hash_version)
     if storage_options:
         raise ValueError(f"storage_options are for a remote location, not {place!r}")
-    return LocalStore(place.removeprefix(f"{scheme}://"), hash_version=hash_version)
+    folder = place.partition("://")[2] if scheme else place
+    return LocalStore(folder, hash_version=hash_version)
 
 
 def is_remote(location: object) -> bool:
@@ -123,6 +129,8 @@ _EXTRAS = {
 
 # Of places in the file system of this machine.
 _FOLDERS = {"", "file", "local"}
+
+_HALF_A_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)")
 
 # Of two letters or more: c://folder is on a disk of Windows.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"

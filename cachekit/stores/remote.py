@@ -51,6 +51,8 @@ _LONGEST_MERGE = 600.0
 _ABANDONED_SECONDS = 24 * 3600
 
 _ENTRY = re.compile(r"([^/]+)/([0-9a-f]{32})/([0-9a-f]{2})/([0-9a-f]{30})/([^/]+)")
+_STATISTICS = re.compile(r"\.stats/[^/]+\.json")
+_LEASE = re.compile(r"\.leases/[0-9a-f]{48}(\.[0-9a-f]+\.lost)?")
 _CODE = re.compile(r"[^/]+/[0-9a-f]{32}/code\.json")
 
 
@@ -110,13 +112,15 @@ class RemoteStore(Store):
         """Whether it is known by now that nothing can be written there."""
         return self._service.client.is_write_lost and not self._service.client.is_untold
 
+    @property
+    def place(self) -> str:
+        """The URL, and the options for the client."""
+        return f"{self._service.client.url} {self._made_of[1]!r}"
+
     @functools.cached_property
     def flights(self) -> SingleFlight:
         """Who computes what, among all hosts that use this place."""
-        return single_flight_at(
-            f"{self._service.client.url} {self._made_of[1]!r}",
-            lambda: [ServiceLeases(self._service)],
-        )
+        return single_flight_at(self.place, lambda: [ServiceLeases(self._service)])
 
     def flush(self) -> None:
         """Wait until leases that were given back are so there too."""
@@ -177,10 +181,14 @@ class RemoteStore(Store):
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function.
 
-        Only what has the shape of a store is removed.
+        Only what has the shape of a store is removed, and only from a store.
         """
+        about = self._read("store.json")
+        if about is None:
+            return
+        check_store(about, self.location)
         if function is None:
-            self._service.remove(self._service.find(".stats"))
+            self._service.remove(self._statistics())
         else:
             start = f"{folder_name(function)}/"
             self._add_counts(
@@ -261,7 +269,7 @@ class RemoteStore(Store):
             path: Uses(count, self._used.get(path, now if count > 0 else 0.0))
             for path, count in counts.items()
         }
-        others = self._service.find(".stats")
+        others = self._statistics()
         if len(others) >= MOST_STATS_FILES and self._may_merge():
             statistics.merge(mine, self._take(others))
             self._service.remove([".stats/merging"])
@@ -270,9 +278,13 @@ class RemoteStore(Store):
 
     def _counts(self) -> dict[str, Uses]:
         total: dict[str, Uses] = {}
-        for path in self._service.find(".stats"):
+        for path in self._statistics():
             statistics.merge(total, statistics.from_json(self._read(path)))
         return total
+
+    def _statistics(self) -> list[str]:
+        found = self._service.find(".stats")
+        return [path for path in found if _STATISTICS.fullmatch(path)]
 
     def _may_merge(self) -> bool:
         """Claim the statistics: two who merged the same files would count double."""
@@ -287,9 +299,8 @@ class RemoteStore(Store):
         """Read some files of counts and remove them."""
         total: dict[str, Uses] = {}
         for path in paths:
-            if path.endswith(".json"):
-                statistics.merge(total, statistics.from_json(self._read(path)))
-                self._service.remove([path])
+            statistics.merge(total, statistics.from_json(self._read(path)))
+            self._service.remove([path])
         return total
 
     # --- the service ---
@@ -327,7 +338,9 @@ class RemoteStore(Store):
         now = time.time()
         found = self._service.find(".leases").items()
         self._service.remove(
-            path for path, (_, at) in found if 0 < at < now - _ABANDONED_SECONDS
+            path
+            for path, (_, at) in found
+            if 0 < at < now - _ABANDONED_SECONDS and _LEASE.fullmatch(path)
         )
 
 

@@ -115,7 +115,7 @@ class Sending:
 
 def sending_between(near: Store, far: Store) -> Sending:
     """Return what is on its way between two stores: one for each pair in a process."""
-    place = f"{near.location} {far.location}"
+    place = f"{near.place} {far.place}"
     with _finding:
         known = _known.get(place)
         if known is None:
@@ -194,3 +194,12 @@ class _ReleasedWhenSent(Lease):
 
     def release(self) -> None:
         self._sending.after_sending(self._name, self._lease.release)
+
+
+def _begin_anew_in_child() -> None:
+    global _finding
+    _finding = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)

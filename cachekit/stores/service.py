@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -30,7 +31,12 @@ _WITH_CREATE = {
 # Left there by a process that is no more, at this age.
 _ABANDONED_SECONDS = 24 * 3600
 
+# What is staged here is called so.
+_STAGED = re.compile(r"\.staging/[0-9a-f]{32}")
+
 # How clients call the time of the last change, in the order of preference.
+_WILDCARDS = set("*?[]")
+
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -121,7 +127,9 @@ class Service:
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files, many with one request; what is absent is passed over."""
         rest = list(paths)
-        while len(rest) > 1:
+        # fsspec takes some characters of a path that is one of many for wildcards.
+        is_plain = not _WILDCARDS & set(self.client.url)
+        while len(rest) > 1 and is_plain:
             some, rest = rest[:MOST_REMOVED], rest[MOST_REMOVED:]
             try:
                 self.client.ask("rm", "", paths=some)
@@ -203,7 +211,11 @@ class Service:
         """Remove what others have left half written."""
         now = time.time()
         left = self.find(".staging").items()
-        self.remove(path for path, (_, at) in left if 0 < at < now - _ABANDONED_SECONDS)
+        self.remove(
+            path
+            for path, (_, at) in left
+            if 0 < at < now - _ABANDONED_SECONDS and _STAGED.fullmatch(path)
+        )
 
 
 def _time_of(about: Mapping[str, Any]) -> float:

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from cachekit.errors import StoreError, warn
+from cachekit.errors import EntryNotFound, StoreError, warn
 from cachekit.stores.background import at_exit, wait_for_all
 from cachekit.stores.base import RECORD, VALUE, EntryInfo, EntryKey, Staging, Store
 from cachekit.stores.flights import SingleFlight, single_flight_at
@@ -44,6 +44,9 @@ class TieredStore(Store):
         self.near = near
         self.far = far
         self._sending = sending_between(near, far)
+        # By path: what was opened in the far store last, and what was of no use there.
+        self._from_far: set[str] = set()
+        self._refused: set[str] = set()
         self._told: set[str] = set()
         self._untold: dict[str, Exception] = {}
         _all.add(self)
@@ -60,6 +63,11 @@ class TieredStore(Store):
         return self.far.location
 
     @property
+    def place(self) -> str:
+        """What names both."""
+        return f"{self.near.place} {self.far.place}"
+
+    @property
     def is_read_only(self) -> bool:
         """Whether neither of the two can be written to."""
         return self.near.is_read_only and self.far.is_read_only
@@ -74,7 +82,7 @@ class TieredStore(Store):
         """Who computes what, among all who share the near store, or the far one."""
         far = [UntilSent(self._sending, leases) for leases in self.far.flights.leases]
         return single_flight_at(
-            f"{self.near.location} {self.far.location}",
+            self.place,
             lambda: [*self.near.flights.leases, *far],
         )
 
@@ -94,6 +102,8 @@ class TieredStore(Store):
             file = self.near.open(key)
         except (OSError, StoreError) as error:
             file, near_error = None, error
+        if file is not None:
+            self._from_far.discard(key.path)
         if file is None:
             file = self._open_far(key)
             if file is not None and near_error is None:
@@ -103,11 +113,13 @@ class TieredStore(Store):
         return file
 
     def _open_far(self, key: EntryKey) -> BinaryIO | None:
-        if self._sending.is_absent(key.path):
+        if self._sending.is_absent(key.path) or key.path in self._refused:
             return None
         file = self.far.open(key)
         if file is None:
             self._sending.note_absent(key.path)
+        else:
+            self._from_far.add(key.path)
         return file
 
     def peek(self, key: EntryKey) -> BinaryIO | None:
@@ -176,6 +188,15 @@ class TieredStore(Store):
         if not self.far.is_read_only:
             self.far.delete(key)
 
+    def drop(self, key: EntryKey) -> None:
+        """Remove the entry that was opened: the near one, or that of the far store."""
+        if key.path in self._from_far:
+            self._from_far.discard(key.path)
+            self._refused.add(key.path)  # in case that it cannot be removed
+            self.delete(key)
+        else:
+            self.near.delete(key)
+
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function, from both."""
         self._sending.wait()
@@ -183,12 +204,17 @@ class TieredStore(Store):
         self.far.clear(function)
 
     def pin(self, key: EntryKey) -> None:
-        """Keep an entry from being evicted from the near store."""
-        self.near.pin(key)
+        """Keep an entry from being evicted from the near store, if it is there."""
+        try:
+            self.near.pin(key)
+        except EntryNotFound:
+            self.far.pin(key)
 
     def unpin(self, key: EntryKey) -> None:
         """Let an entry be evicted again."""
         self.near.unpin(key)
+        if not self.far.is_read_only:
+            self.far.unpin(key)
 
     # --- listing ---
 
@@ -281,6 +307,11 @@ class ReadOnlyStore(Store):
     def location(self) -> str:
         """The location of the store that is read."""
         return self.store.location
+
+    @property
+    def place(self) -> str:
+        """The place of the store that is read."""
+        return self.store.place
 
     @property
     def is_read_only(self) -> bool:

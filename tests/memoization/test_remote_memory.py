@@ -15,7 +15,7 @@ import pytest
 
 from cachekit import Memory
 from cachekit.errors import CacheWarning, StoreError
-from cachekit.memoization.memory import near_location
+from cachekit.memoization.locations import near_location
 from cachekit.stores import (
     LocalStore,
     ReadOnlyStore,
@@ -69,6 +69,23 @@ def test_machines_share_what_they_computed(tmp_path: Path, bucket: Remote) -> No
     fsspec.filesystem("s3", **bucket.options).rm(bucket.path, recursive=True)
     assert run("two") == ["6 6"]  # it has its own copy
     assert run("three") == ["computing 3", "6 6"]
+
+
+@pytest.mark.slow
+def test_the_command_removes_from_both(tmp_path: Path, bucket: Remote) -> None:
+    project = Project(tmp_path / "project")
+    project.write("work.py", MODULE.format(url=bucket.url, options=bucket.options))
+    environment = {
+        "FSSPEC_S3_KEY": "any",
+        "FSSPEC_S3_SECRET": "any",
+        "FSSPEC_S3_ENDPOINT_URL": bucket.options["endpoint_url"],
+    }
+    assert project.ask("work.double(3)") == ["computing 3", "6"]
+
+    arguments = ["-m", "cachekit", "rm", "work.double", "--store", bucket.url]
+    assert project.run(*arguments, **environment)
+
+    assert project.ask("work.double(3)") == ["computing 3", "6"]
 
 
 @pytest.mark.slow
@@ -171,6 +188,48 @@ def test_limits_are_for_the_near_folder(tmp_path: Path) -> None:
 
     assert len(list(memory.store.near.entries())) == 1  # type: ignore[union-attr]
     assert len(list(far.entries())) == 4
+
+
+def test_what_is_refused_afar_is_computed_once(tmp_path: Path) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    theirs = Memory(far).cache(roll)(6)  # not signed
+    memory = Memory([near, far], read_only=True, signing_key="a secret of the team")
+
+    with pytest.warns(CacheWarning, match="not signed") as told:
+        tokens = {memory.cache(roll)(6) for _ in range(3)}
+
+    assert len(tokens - {theirs}) == 1
+    assert len(told) == 1
+    assert Memory(far).cache(roll)(6) == theirs
+
+
+def test_a_damaged_copy_is_fetched_again(tmp_path: Path) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    known = Memory(far).cache(roll)(6)
+    memory = Memory([near, far])
+    assert memory.cache(roll)(6) == known
+    memory.flush()
+    (value,) = near.rglob("value")
+    value.write_bytes(value.read_bytes()[:-1])
+
+    with pytest.warns(CacheWarning, match="truncated"):
+        assert memory.cache(roll)(6) == known
+
+    assert Memory(far).cache(roll)(6) == known
+
+
+def test_a_damaged_value_afar_is_replaced_there(tmp_path: Path) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    Memory(far).cache(roll)(6)
+    (value,) = far.rglob("value")
+    value.write_bytes(value.read_bytes()[:-1])
+    memory = Memory([near, far])
+
+    with pytest.warns(CacheWarning, match="truncated"):
+        mine = memory.cache(roll)(6)
+    memory.flush()
+
+    assert Memory(far).cache(roll)(6) == Memory(near).cache(roll)(6) == mine
 
 
 # --- read-only ---

@@ -131,6 +131,15 @@ def test_a_short_secret_in_the_environment_is_named(
         Memory(tmp_path)
 
 
+def test_an_empty_secret_in_the_environment_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHEKIT_SIGNING_KEY", "")
+
+    with pytest.raises(ValueError, match="CACHEKIT_SIGNING_KEY has 0 bytes"):
+        Memory(tmp_path)
+
+
 def test_a_secret_of_another_type_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="signing_key"):
         Memory(tmp_path, signing_key=3)  # type: ignore[arg-type]

@@ -1056,3 +1056,15 @@ def test_the_short_way_gives_what_the_usual_way_gives(
             assert container.stream_alone(damaged) is None
         assert container.stream_alone(packed[:-1]) is None
         assert container.stream_alone(packed + b"0") is None
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_what_follows_is_found_whatever_the_length(more: int) -> None:
+    around = len(pack(bytes(1000))) - 1000
+    packed = pack(noise(SMALL_CONTAINER - around + more))
+    assert len(packed) == SMALL_CONTAINER + more
+
+    with pytest.raises(CorruptedFile, match="follows"):
+        reading.read(io.BytesIO(packed + b"x"))
+    with pytest.raises(CorruptedFile, match="truncated"):
+        reading.read(io.BytesIO(packed[:-1]))

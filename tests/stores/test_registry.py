@@ -81,6 +81,12 @@ def test_a_url_of_this_machine_is_a_local_store(tmp_path: Path, scheme: str) -> 
     assert store.location == str(tmp_path)
 
 
+@pytest.mark.parametrize("location", ["s3:/bucket/a", Path("s3://bucket/a")])
+def test_a_url_with_one_slash_is_no_folder(location: str | Path) -> None:
+    with pytest.raises(StoreError, match="with two"):
+        open_store(location)
+
+
 def test_options_for_a_client_that_a_folder_has_not_are_an_error(
     tmp_path: Path,
 ) -> None:
@@ -103,7 +109,7 @@ def test_a_scheme_that_nobody_serves_is_a_store_error(location: str) -> None:
         open_store(location)
 
 
-@pytest.mark.parametrize("location", ["C:\\cache", "C://cache", "a:b", "odd:"])
+@pytest.mark.parametrize("location", ["C:\\cache", "C:/cache", "a:b", "odd:"])
 def test_a_path_with_a_colon_is_a_path(location: str) -> None:
     assert isinstance(open_store(location), LocalStore)
 

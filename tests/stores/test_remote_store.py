@@ -134,6 +134,34 @@ def client(store: RemoteStore) -> tuple[Any, str]:
     return filesystem, root.rstrip("/")
 
 
+def test_a_folder_of_others_is_left_alone_by_clearing() -> None:
+    others = fsspec.filesystem("memory")
+    others.pipe_file("/others/.stats/report.csv", b"1,2")
+    others.pipe_file("/others/.staging/draft", b"text")
+
+    RemoteStore("memory://others").clear()
+    store = RemoteStore("memory://others")
+    commit(store, key_of())
+    store.add_hits({key_of(): 1})
+    store.clear()
+
+    assert others.cat_file("/others/.stats/report.csv") == b"1,2"
+    assert others.cat_file("/others/.staging/draft") == b"text"
+    assert list(store.entries()) == []
+
+
+def test_a_name_with_wildcards_stands_for_itself() -> None:
+    one, other = RemoteStore("memory://data[1]"), RemoteStore("memory://data1")
+    for number in range(3):
+        commit(one, key_of(number))
+        commit(other, key_of(number))
+
+    one.clear()
+
+    assert list(one.entries()) == []
+    assert len(list(other.entries())) == 3
+
+
 @pytest.mark.slow
 def test_a_hit_is_one_request_and_a_miss_is_three(moto_s3_server: Remote) -> None:
     store = RemoteStore(moto_s3_server.fresh(), moto_s3_server.options)

@@ -1,0 +1,88 @@
+"""From what a user writes as a location to the store of a `Memory`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from cachekit.hashing import HASH_VERSION
+from cachekit.stores import (
+    LocalStore,
+    ReadOnlyStore,
+    Store,
+    TieredStore,
+    is_remote,
+    open_store,
+)
+
+Location: TypeAlias = str | os.PathLike[str] | Store
+
+
+def default_location() -> str:
+    """Return the place that ``CACHEKIT_DIR`` names, else the system's for caches."""
+    chosen = os.environ.get("CACHEKIT_DIR")
+    if chosen:
+        is_address = "://" in chosen
+        return chosen if is_address else str(Path(chosen).expanduser().absolute())
+    from platformdirs import user_cache_path
+
+    return str(user_cache_path("cachekit", appauthor=False))
+
+
+def near_location(url: str) -> str:
+    """Return the folder of this machine for what is read from a remote location."""
+    from platformdirs import user_cache_path
+
+    digest = hashlib.blake2b(url.rstrip("/").encode(), digest_size=8).hexdigest()
+    return str(user_cache_path("cachekit-near", appauthor=False) / digest)
+
+
+def store_for(
+    location: Location | Sequence[Location] | None,
+    *,
+    read_only: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Store | None:
+    """Return the store at a location, as `Memory` describes it; None for None.
+
+    Raises
+    ------
+    StoreError, MissingExtra
+        As `open_store`.
+    ValueError
+        If it is a list of fewer or more than two, or a folder with options.
+    """
+    if location is None:
+        return None
+    if isinstance(location, (list, tuple)):
+        if len(location) != 2:
+            raise ValueError(f"near and far are two locations, not {location!r}")
+        near = _store_at(
+            location[0], storage_options if is_remote(location[0]) else None
+        )
+        far = _store_at(location[1], storage_options)
+        return TieredStore(near, ReadOnlyStore(far) if read_only else far)
+    store = _store_at(cast(Location, location), storage_options)
+    if read_only:
+        store = ReadOnlyStore(store)
+    if is_remote(location):
+        return TieredStore(LocalStore(near_location(str(location))), store)
+    return store
+
+
+def absolute(location: Any) -> Any:
+    """Return a location that leads to the same place from any folder."""
+    if isinstance(location, (list, tuple)):
+        return [absolute(place) for place in location]
+    if isinstance(location, (str, os.PathLike)) and "://" not in os.fspath(location):
+        return str(Path(location).expanduser().absolute())
+    return location
+
+
+def _store_at(location: Location, options: Mapping[str, Any] | None) -> Store:
+    if isinstance(location, Store):
+        return location
+    return open_store(location, storage_options=options, hash_version=HASH_VERSION)
