@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -49,14 +50,21 @@ class Sending:
         self._absent: dict[str, tuple[float, float]] = {}
 
     def send(self, name: str, send: Callable[[], None]) -> None:
-        """Send an entry in the background, after an earlier one of that name."""
+        """Send an entry in the background, after an earlier one of that name.
+
+        A worker of `multiprocessing.Pool` does it at once: it is terminated without
+        being asked, as soon as its last result was returned.
+        """
         with self._locked:
             if name in self._next:
                 self._next[name].append(send)
                 return
             self._next[name] = [send]
         try:
-            self._background.run(lambda: self._work_on(name))
+            if _may_be_terminated():
+                self._work_on(name)
+            else:
+                self._background.run(lambda: self._work_on(name))
         except BaseException:  # Ctrl-C, while it waits for room: the rest is done
             with self._locked:
                 self._next[name].remove(send)
@@ -111,6 +119,11 @@ class Sending:
     def look_again(self) -> None:
         """Forget what was not there: it may have come."""
         self._absent.clear()
+
+
+def _may_be_terminated() -> bool:
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and bool(module.current_process().daemon)
 
 
 def sending_between(near: Store, far: Store) -> Sending:

@@ -177,6 +177,31 @@ def test_a_memory_in_a_bucket_goes_to_another_process() -> None:
     assert other.store.far.store._made_of == memory.store.far.store._made_of  # type: ignore[union-attr]
 
 
+def test_what_the_workers_of_a_pool_computed_is_sent(tmp_path: Path) -> None:
+    project = Project(tmp_path / "project")
+    project.write(
+        "work.py",
+        f"""
+        import multiprocessing
+        from cachekit import Memory
+
+        cached = Memory([{str(tmp_path / "near")!r}, {str(tmp_path / "far")!r}]).cache
+
+        @cached
+        def double(x):
+            return 2 * x
+
+        if __name__ == "__main__":
+            with multiprocessing.Pool(2) as pool:
+                print(pool.map(double, range(6)))
+        """,
+    )
+
+    assert project.run("work.py") == ["[0, 2, 4, 6, 8, 10]"]
+
+    assert len(list(LocalStore(tmp_path / "far").entries())) == 6
+
+
 def test_limits_are_for_the_near_folder(tmp_path: Path) -> None:
     far = LocalStore(tmp_path / "far")
     memory = Memory(TieredStore(LocalStore(tmp_path / "near"), far))
