@@ -66,7 +66,7 @@ class Sending:
             else:
                 self._background.run(lambda: self._work_on(name))
         except BaseException:  # Ctrl-C, while it waits for room: the rest is done
-            with self._locked:
+            with self._locked, contextlib.suppress(KeyError, ValueError):
                 self._next[name].remove(send)
             self._work_on(name)
             raise
@@ -96,8 +96,8 @@ class Sending:
     def _work_on(self, name: str) -> None:
         while True:
             with self._lock:
-                if not self._next[name]:
-                    del self._next[name]
+                if not self._next.get(name):
+                    self._next.pop(name, None)
                     return
                 work = self._next[name].pop(0)
             do_quietly(work, self._background.purpose)

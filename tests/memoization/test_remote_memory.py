@@ -183,11 +183,19 @@ def test_what_the_workers_of_a_pool_computed_is_sent(tmp_path: Path) -> None:
         "work.py",
         f"""
         import multiprocessing
+        import time
         from cachekit import Memory
+        from cachekit.stores import LocalStore, TieredStore
 
-        cached = Memory([{str(tmp_path / "near")!r}, {str(tmp_path / "far")!r}]).cache
+        class SlowStore(LocalStore):
+            def stage(self, key):
+                time.sleep(0.3)
+                return super().stage(key)
 
-        @cached
+        near, far = {str(tmp_path / "near")!r}, {str(tmp_path / "far")!r}
+        memory = Memory(TieredStore(LocalStore(near), SlowStore(far)))
+
+        @memory.cache
         def double(x):
             return 2 * x
 
