@@ -24,9 +24,7 @@ MOST_REMOVED = 1000
 
 # Where a file appears whole, in one request that can be refused if there is one.
 # Elsewhere a file is written under another name, and renamed.
-_WITH_CREATE = {
-    *("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"),
-}
+_WITH_CREATE = {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "s3", "s3a"}
 
 # Left there by a process that is no more, at this age.
 _ABANDONED_SECONDS = 24 * 3600
