@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import math
-import os
 import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -33,23 +31,18 @@ from cachekit.memoization.locations import (
     default_location,
     store_for,
 )
+from cachekit.memoization.options import limits_from, seconds_from, secret_from
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.serialization import codec_from
 from cachekit.stores import DictStore, RemoteStore, TieredStore
 from cachekit.stores.background import at_exit
-from cachekit.stores.eviction import Limits, Policy, parse_age, parse_size
+from cachekit.stores.eviction import Policy
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger("cachekit")
-
-# The environment variable with the secret of every memory that is given none.
-SIGNING_KEY = "CACHEKIT_SIGNING_KEY"
-
-# Fewer could be found by trying.
-SHORTEST_SECRET = 16
 
 
 class CacheOptions(TypedDict, total=False):
@@ -146,7 +139,7 @@ class Memory:
             raise ValueError(f"on_conflict={on_conflict!r} is not 'wait' or 'compute'")
         self.compress = compress
         self.on_conflict = on_conflict
-        self.conflict_timeout = _seconds(conflict_timeout)
+        self.conflict_timeout = seconds_from(conflict_timeout)
         self.codec = codec_from(compress)
         self.counter = CallCounter()
         self.store = store_for(
@@ -155,11 +148,11 @@ class Memory:
         # What leads to the store in another process.
         self._place = absolute(location)
         self._way = {"read_only": read_only, "storage_options": storage_options}
-        self.signing_key = _secret(signing_key)
+        self.signing_key = secret_from(signing_key)
         # One that the environment has, it has for workers too.
         self._given_key = None if signing_key is None else self.signing_key
         self.policy: Policy = policy
-        self.limits = _limits(max_bytes, max_entries, max_age)
+        self.limits = limits_from(max_bytes, max_entries, max_age)
         if policy not in ("lru", "cost"):
             raise ValueError(f"policy={policy!r} is not 'lru' or 'cost'")
         self._upkeep: Upkeep | None = None
@@ -312,7 +305,7 @@ class Memory:
         ValueError
             If a limit is not understood, or negative.
         """
-        limits = _limits(bytes_limit, items_limit, age_limit)
+        limits = limits_from(bytes_limit, items_limit, age_limit)
         if self.store is not None and any(limit is not None for limit in limits):
             evict(self.store.kept_small, limits, policy=self.policy)
 
@@ -392,49 +385,6 @@ def _save_all() -> None:
 
 _all_memories: weakref.WeakSet[Memory] = weakref.WeakSet()
 at_exit(_save_all)
-
-
-def _seconds(timeout: Any) -> float | None:
-    if timeout is None or timeout == math.inf:
-        return None
-    if not isinstance(timeout, (int, float)) or not timeout >= 0:
-        raise ValueError(f"conflict_timeout={timeout!r} is no number of seconds")
-    return float(timeout)
-
-
-def _limits(
-    max_bytes: int | str | None,
-    max_entries: Any,
-    max_age: float | str | timedelta | None,
-) -> Limits:
-    if max_entries is not None and (
-        not isinstance(max_entries, int) or max_entries < 0
-    ):
-        raise ValueError(f"a number of entries is not {max_entries!r}")
-    return Limits(
-        None if max_bytes is None else parse_size(max_bytes),
-        max_entries,
-        None if max_age is None else parse_age(max_age),
-    )
-
-
-def _secret(key: bytes | str | None) -> bytes | None:
-    """Return the secret to sign with, given or from the environment."""
-    origin = "signing_key" if key is not None else SIGNING_KEY
-    # One that is there and empty is an error: somebody meant to have one.
-    key = key if key is not None else os.environ.get(SIGNING_KEY)
-    if key is None:
-        return None
-    if not isinstance(key, (bytes, str)):
-        raise TypeError(f"{origin} is bytes or a text, not {type(key).__name__}")
-    secret = key.encode() if isinstance(key, str) else key
-    if len(secret) < SHORTEST_SECRET:
-        raise ValueError(
-            f"{origin} has {len(secret)} bytes; a secret needs {SHORTEST_SECRET} at "
-            f"least: make one with python -c 'import secrets; "
-            f"print(secrets.token_hex(32))'"
-        )
-    return secret
 
 
 def _check_function(func: Any) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from cachekit.errors import StoreError
 from cachekit.stores import EntryKey, Store
+from cachekit.stores.budget import Budget
 from cachekit.stores.eviction import (
     KEEP,
-    Budget,
     Candidate,
     Limits,
     Policy,

@@ -1,20 +1,15 @@
-"""Decide which entries leave a store that is over its limits, and when to look.
+"""Decide which entries leave a store that is over its limits.
 
 `to_evict` and `dead_versions` are pure: they get a listing and return what leaves, or
-leaves first; nothing here touches a disk.
-`Budget` counts a process's own commits, so that few of them need a listing.
-`Memory` brings the two together; deletion is `Store.delete`.
+leaves first; nothing here touches a disk. `budget` tells when to look; `Memory` brings
+the two together, and deletion is `Store.delete_many`.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-import os
-import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import Literal, NamedTuple, TypeGuard, get_args
 
 from cachekit.stores.base import EntryInfo, EntryKey
@@ -33,15 +28,6 @@ _EXACTNESS = 3600.0
 # A code version is dead when another was used so much later: less is two working
 # copies in use on one day, or the hour by which its last use may be later than noted.
 DEAD_AFTER = 86400 + _EXACTNESS
-
-# joblib reads "10K" as 10 * 1024 bytes; so do we, and "KB" and "KiB" are the same.
-_SIZE = re.compile(
-    r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([KMGTP])i?)?B?", re.ASCII | re.IGNORECASE
-)
-_SIZE_UNITS = {unit: 1024**power for power, unit in enumerate(["", *"KMGTP"])}
-
-_AGE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(s|min|h|d|w)?", re.ASCII)
-_AGE_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class Limits(NamedTuple):
@@ -87,80 +73,6 @@ class Candidate(NamedTuple):
     seconds: float | None = None
     is_pinned: bool = False
     is_stale: bool = False
-
-
-def parse_size(size: float | str) -> int:
-    """Read a number of bytes.
-
-    Parameters
-    ----------
-    size : int, float or str
-        Bytes, or a text such as ``"500"``, ``"10K"``, ``"1.5 GB"`` or ``"2GiB"``. The
-        units K, M, G, T and P are powers of 1024, as in joblib, also before ``B``.
-
-    Returns
-    -------
-    int
-        Bytes, rounded down.
-
-    Raises
-    ------
-    ValueError
-        If `size` is negative, not finite, or not understood.
-    """
-    if isinstance(size, str):
-        found = _SIZE.fullmatch(size.strip())
-        if found:
-            unit = _SIZE_UNITS[(found[2] or "").upper()]
-            return int(_product(found[1], unit))
-    elif _is_amount(size):
-        return int(size)
-    raise ValueError(
-        f"a size has to be a number of bytes, or a text such as '500', '10K', '1.5M', "
-        f"'2GiB' or '1T' (units of 1024), not {size!r}"
-    )
-
-
-def parse_age(age: float | str | timedelta) -> float:
-    """Read a length of time.
-
-    Parameters
-    ----------
-    age : float, str or timedelta
-        Seconds, or a text such as ``"90s"``, ``"30min"``, ``"12h"``, ``"1.5d"`` or
-        ``"2w"``.
-
-    Returns
-    -------
-    float
-        Seconds.
-
-    Raises
-    ------
-    ValueError
-        If `age` is negative, not finite, or not understood.
-    """
-    seconds = age.total_seconds() if isinstance(age, timedelta) else age
-    if isinstance(seconds, str):
-        found = _AGE.fullmatch(seconds.strip())
-        if found:
-            return float(_product(found[1], _AGE_UNITS[found[2] or ""]))
-    elif _is_amount(seconds):
-        return float(seconds)
-    raise ValueError(
-        f"an age has to be a positive timedelta, a number of seconds, or a text such "
-        f"as '90s', '30min', '12h', '7d' or '2w', not {age!r}"
-    )
-
-
-def _is_amount(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return 0 <= value < math.inf
-
-
-def _product(number: str, unit: int) -> float:
-    return float(number) * unit if "." in number else int(number) * unit
 
 
 def to_evict(
@@ -222,7 +134,7 @@ def to_evict(
     expired: list[Candidate] = []
     fresh: list[Candidate] = []
     for one in candidates:
-        is_expired = _age(one, now) >= _or_endless(limits.max_age)
+        is_expired = _age(one, now) >= or_endless(limits.max_age)
         group = pinned if one.is_pinned else expired if is_expired else fresh
         group.append(one)
 
@@ -272,7 +184,8 @@ def dead_versions(entries: Iterable[EntryInfo]) -> set[tuple[str, str]]:
     }
 
 
-def _or_endless(limit: float | None) -> float:
+def or_endless(limit: float | None) -> float:
+    """Return a limit as a number; no limit is infinity."""
     return math.inf if limit is None else limit
 
 
@@ -287,7 +200,7 @@ class _Ranked(NamedTuple):
 
 def _goal(limits: Limits, size: int, count: int, keep: float) -> tuple[float, float]:
     """Return how many bytes and entries may stay."""
-    most = _or_endless(limits.max_bytes), _or_endless(limits.max_entries)
+    most = or_endless(limits.max_bytes), or_endless(limits.max_entries)
     if size <= most[0] and count <= most[1]:
         return most
     # Rounded up: 0.9 of one entry is that entry, not an empty store.
@@ -346,123 +259,3 @@ def _profit_at(
 
 def _is_known(seconds: float | None) -> TypeGuard[float]:
     return seconds is not None and 0 <= seconds < math.inf
-
-
-class Budget:
-    """Tells at which commits a store is to be scanned, for next to nothing.
-
-    A process knows what it commits, and what the last scan found; not what others
-    commit meanwhile. So a scan is due when the own commits would take the store over
-    a limit, and at the latest when they come to a tenth of one. The first is due
-    sooner, after a random part of that: then many processes, however few commits each
-    of them makes, together scan about once for each tenth that they commit. A process
-    alone passes a limit by one commit, or a thousandth; a hundred of them, simulated,
-    pass it by a third at the worst moment of 50 evictions.
-
-    Safe in threads, and in a process after ``fork``.
-
-    Parameters
-    ----------
-    limits : Limits
-        What the store may hold. With `max_age` a scan is also due when the last one
-        is a tenth of that ago.
-    scanned_at : float, optional
-        Seconds since 1970 of the last scan by any process, if known; else one is
-        due at the first commit if there is a `max_age`.
-    first : float, optional
-        The part of a tenth after which the first scan is due; random by default.
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        *,
-        scanned_at: float | None = None,
-        first: float | None = None,
-    ) -> None:
-        self._limits = limits
-        self._scanned_at = scanned_at
-        self._start(_random() if first is None else first)
-
-    def add(self, size: int, *, now: float) -> bool:
-        """Count a commit, and tell whether to scan the store now.
-
-        The caller that is told so is the only one in this process for the next tenth,
-        also if its scan fails.
-
-        Parameters
-        ----------
-        size : int
-            Bytes of the entry.
-        now : float
-            Seconds since 1970.
-        """
-        if self._process != os.getpid():
-            self._start(_random())
-        with self._lock:
-            self._bytes_left -= size
-            self._entries_left -= 1
-            is_over = self._bytes_left < 0 or self._entries_left < 0
-            if not is_over and not self._is_long_ago(now):
-                return False
-            self._allow(
-                _share(self._limits.max_bytes), _share(self._limits.max_entries)
-            )
-            self._scanned_at = now
-            return True
-
-    def set(self, size: int, entries: int, *, now: float) -> None:
-        """Take over what is in the store after a scan and what was evicted then.
-
-        Parameters
-        ----------
-        size, entries : int
-            Bytes and number of the entries that are left.
-        now : float
-            Seconds since 1970.
-        """
-        with self._lock:
-            self._allow(
-                _free(self._limits.max_bytes, size),
-                _free(self._limits.max_entries, entries),
-            )
-            self._scanned_at = now
-
-    def _start(self, part: float) -> None:
-        # Also after a fork: another thread may have held the lock, and the children
-        # of a pool are not to scan all at the same commit.
-        self._lock = threading.Lock()
-        self._allow(
-            part * _share(self._limits.max_bytes),
-            part * _share(self._limits.max_entries),
-        )
-        self._process = os.getpid()
-
-    def _allow(self, size: float, entries: float) -> None:
-        self._bytes_left = size
-        self._entries_left = entries
-
-    def _is_long_ago(self, now: float) -> bool:
-        if self._limits.max_age is None:
-            return False
-        if self._scanned_at is None:
-            return True
-        # Either way: a clock that was ahead is not to stop the scans.
-        return abs(now - self._scanned_at) > _share(self._limits.max_age)
-
-
-def _share(limit: float | None) -> float:
-    return _or_endless(limit) * SHARE
-
-
-def _free(limit: int | None, present: int) -> float:
-    """Return what may be added before the next scan."""
-    free, share = _or_endless(limit) - present, _share(limit)
-    # Pinned entries may fill the store up to its limit, or over it: without a least
-    # step each commit would have it scanned.
-    return min(max(free, share / 100), share) if free >= 0 else share
-
-
-def _random() -> float:
-    """Draw from [0, 1), and leave the numbers of the user's `random` as they are."""
-    return int.from_bytes(os.urandom(4)) / 2**32

@@ -23,7 +23,6 @@ import errno
 import functools
 import io
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,6 +45,7 @@ from cachekit.stores.base import (
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
+from cachekit.stores.listing import code_versions, entries_in, folders, prefixes
 from cachekit.stores.staging import StagingArea
 from cachekit.stores.statistics import Uses
 
@@ -72,9 +72,6 @@ _OF_A_NEW_STORE = {*_PASS_BY, ".staging", ".leases", ".stats"}
 # A pipe in the place of a value is not waited for.
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
-
-_DIGEST = re.compile(r"[0-9a-f]{32}")
-_PREFIX = re.compile(r"[0-9a-f]{2}")
 
 
 class LocalStore(Store):
@@ -227,7 +224,7 @@ class LocalStore(Store):
         if function is None:
             self._staging.remove(self.root / ".stats")
         for folder in self._function_folders(function):
-            versions = _code_versions(folder)
+            versions = code_versions(folder)
             for version in versions:
                 self._staging.remove(version)
             if versions:
@@ -273,14 +270,14 @@ class LocalStore(Store):
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
         """List the entries, or those of one function, in no order."""
         for folder in self._function_folders(function):
-            for version in _code_versions(folder):
-                for prefix in _prefixes(version):
-                    yield from _entries_in(prefix, folder.name, version.name)
+            for version in code_versions(folder):
+                for prefix in prefixes(version):
+                    yield from entries_in(prefix, folder.name, version.name)
 
     def _function_folders(self, function: str | None) -> list[Path]:
         if function is not None:
             return [self.root / folder_name(function)]
-        return [path for path in _folders(self.root) if not path.name.startswith(".")]
+        return [path for path in folders(self.root) if not path.name.startswith(".")]
 
     # --- code versions and statistics ---
 
@@ -390,79 +387,6 @@ def _read(path: str | Path) -> bytes | None:
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _folders(path: Path) -> list[Path]:
-    try:
-        with os.scandir(path) as found:
-            return [Path(item.path) for item in found if item.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _code_versions(folder: Path) -> list[Path]:
-    return [path for path in _folders(folder) if _is_code_version(path)]
-
-
-def _is_code_version(path: Path) -> bool:
-    """Tell by what is inside: others name their folders by 32 digits too."""
-    if _DIGEST.fullmatch(path.name) is None:
-        return False
-    with contextlib.suppress(FileNotFoundError):
-        names = [item.name for item in path.iterdir()]
-        return all(name == "code.json" or _PREFIX.fullmatch(name) for name in names)
-    return False
-
-
-def _prefixes(version: Path) -> list[str]:
-    return [str(path) for path in _folders(version)]
-
-
-def _entries_in(prefix: str, function: str, fingerprint: str) -> list[EntryInfo]:
-    """List the entries whose digests begin alike."""
-    try:
-        names = os.listdir(prefix)  # noqa: PTH208  (as fast as can be)
-        with _names_below(prefix) as (start, folder):
-            found = [_measure(f"{start}{name}/", folder) for name in names]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    first = prefix[-2:]
-    return [
-        EntryInfo(EntryKey(function, fingerprint, first + name), *facts)
-        for name, facts in zip(names, found, strict=True)
-        if facts is not None
-    ]
-
-
-@contextlib.contextmanager
-def _names_below(folder: str) -> Iterator[tuple[str, int | None]]:
-    """Give what a short name is to begin with, and the open folder that it is in."""
-    if os.stat not in os.supports_dir_fd:  # Windows
-        yield f"{folder}{os.sep}", None
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        yield "", opened
-    finally:
-        os.close(opened)
-
-
-def _measure(entry: str, folder: int | None) -> tuple[int, float, bool] | None:
-    """Return size, last use and pin; None if it is just gone, or has no value.
-
-    Asks for the three files that an entry may have rather than which it has: to list
-    its folder takes as long as all of that.
-    """
-    try:
-        value = os.stat(entry + VALUE, dir_fd=folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        size = value.st_size + os.stat(entry + RECORD, dir_fd=folder).st_size
-    except FileNotFoundError:
-        size = value.st_size
-    is_pinned = os.access(entry + PIN, os.F_OK, dir_fd=folder)
-    return size, value.st_mtime, is_pinned
 
 
 def _uses_in(path: Path) -> dict[str, Uses]:

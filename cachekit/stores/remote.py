@@ -16,7 +16,6 @@ import io
 import os
 import re
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -94,7 +93,6 @@ class RemoteStore(Store):
         self._prepared_by: int | None = None
         self._written_code: set[str] = set()
         self._used: dict[str, float] = {}  # path -> when, by this process
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"RemoteStore({self.location!r})"

@@ -24,6 +24,9 @@ from cachekit.stores.base import RECORD, VALUE, EntryInfo, EntryKey, Staging, St
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.sending import UntilSent, sending_between
 
+# Of so many entries it is known that they were opened far.
+MOST_NOTED = 10_000
+
 # A value up to this size is copied near in the background, and is in memory until then.
 MOST_IN_MEMORY = 2**20
 
@@ -119,6 +122,8 @@ class TieredStore(Store):
         if file is None:
             self._sending.note_absent(key.path)
         else:
+            if len(self._from_far) > MOST_NOTED:
+                self._from_far.clear()
             self._from_far.add(key.path)
         return file
 

@@ -17,17 +17,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cachekit.stores import EntryInfo, EntryKey
+from cachekit.stores.amounts import parse_age, parse_size
+from cachekit.stores.budget import Budget
 from cachekit.stores.eviction import (
     DEAD_AFTER,
     KEEP,
     SHARE,
-    Budget,
     Candidate,
     Limits,
     Policy,
     dead_versions,
-    parse_age,
-    parse_size,
     to_evict,
 )
 from tests.stores.entries import key_of
@@ -719,7 +718,8 @@ def test_threads_lose_no_commit_and_one_of_them_scans() -> None:
 
 FORK = """
 import os
-from cachekit.stores.eviction import Budget, Limits
+from cachekit.stores.budget import Budget
+from cachekit.stores.eviction import Limits
 
 budget = Budget(Limits(max_entries=10**6), first=1.0)
 budget._lock.acquire()  # as another thread would hold it at the wrong moment

@@ -1,0 +1,90 @@
+"""List and measure the entries of a local store, of which there may be a million."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cachekit.stores.base import PIN, RECORD, VALUE, EntryInfo, EntryKey
+
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_PREFIX = re.compile(r"[0-9a-f]{2}")
+
+
+def folders(path: Path) -> list[Path]:
+    """Return the folders in a folder; none if it is gone."""
+    try:
+        with os.scandir(path) as found:
+            return [Path(item.path) for item in found if item.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def code_versions(folder: Path) -> list[Path]:
+    """Return the code versions in the folder of a function."""
+    return [path for path in folders(folder) if _is_code_version(path)]
+
+
+def _is_code_version(path: Path) -> bool:
+    """Tell by what is inside: others name their folders by 32 digits too."""
+    if _DIGEST.fullmatch(path.name) is None:
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        names = [item.name for item in path.iterdir()]
+        return all(name == "code.json" or _PREFIX.fullmatch(name) for name in names)
+    return False
+
+
+def prefixes(version: Path) -> list[str]:
+    """Return the folders of a code version that have entries in them."""
+    return [str(path) for path in folders(version)]
+
+
+def entries_in(prefix: str, function: str, fingerprint: str) -> list[EntryInfo]:
+    """List the entries in a folder of those whose digests begin alike."""
+    try:
+        names = os.listdir(prefix)  # noqa: PTH208  (as fast as can be)
+        with _names_below(prefix) as (start, folder):
+            found = [_measure(f"{start}{name}/", folder) for name in names]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    first = prefix[-2:]
+    return [
+        EntryInfo(EntryKey(function, fingerprint, first + name), *facts)
+        for name, facts in zip(names, found, strict=True)
+        if facts is not None
+    ]
+
+
+@contextlib.contextmanager
+def _names_below(folder: str) -> Iterator[tuple[str, int | None]]:
+    """Give what a short name is to begin with, and the open folder that it is in."""
+    if os.stat not in os.supports_dir_fd:  # Windows
+        yield f"{folder}{os.sep}", None
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        yield "", opened
+    finally:
+        os.close(opened)
+
+
+def _measure(entry: str, folder: int | None) -> tuple[int, float, bool] | None:
+    """Return size, last use and pin; None if it is just gone, or has no value.
+
+    Asks for the three files that an entry may have rather than which it has: to list
+    its folder takes as long as all of that.
+    """
+    try:
+        value = os.stat(entry + VALUE, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        size = value.st_size + os.stat(entry + RECORD, dir_fd=folder).st_size
+    except FileNotFoundError:
+        size = value.st_size
+    is_pinned = os.access(entry + PIN, os.F_OK, dir_fd=folder)
+    return size, value.st_mtime, is_pinned
