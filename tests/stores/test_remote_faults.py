@@ -856,7 +856,7 @@ def stats(fs: FaultyFileSystem) -> list[str]:
 # --- processes ---
 
 SHARED = """
-import faulthandler, os, pickle, sys, threading
+import faulthandler, os, pickle, sys, threading, traceback
 from cachekit import Memory
 from cachekit.stores import LocalStore, RemoteStore, TieredStore
 from tests.stores.entries import commit, key_of, value_of
@@ -872,6 +872,8 @@ def in_child(work):
         try:
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -919,14 +921,16 @@ def test_a_fork_works_while_threads_of_its_parent_write(tmp_path: Path) -> None:
 
         def work():
             faulthandler.dump_traceback_later(20, exit=True)
-            number = os.getpid()
+            number = 10**9 + os.getpid()  # none of the parent's
             assert commit(tiered, key_of(number))
             tiered.flush()
             assert far.contains(key_of(number))
 
-        for _ in range(10):
-            in_child(work)
-        stop.set()
+        try:
+            for _ in range(10):
+                in_child(work)
+        finally:
+            stop.set()
         """,
     )
 
