@@ -182,7 +182,7 @@ class RemoteStore(Store):
         Only what has the shape of a store is removed, and only from a store.
         """
         about = self._read("store.json")
-        if about is None:
+        if not about:  # none, or another is about to write it
             return
         check_store(about, self.location)
         if function is None:
@@ -321,7 +321,7 @@ class RemoteStore(Store):
         if self._prepared_by == os.getpid():
             return
         about = self._read("store.json")
-        if about is None:
+        if not about:  # none, or another is about to write it
             about = describe_store(self._hash_version)
             self._service.put("store.json", io.BytesIO(about), new=True)
         check_store(about, self.location)
