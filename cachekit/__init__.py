@@ -18,62 +18,87 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cachekit.errors import (
         CacheKitError,
+        CacheMiss,
         CacheWarning,
         ContainerError,
         CorruptedFile,
+        EntryNotFound,
         MissingExtra,
         StoreError,
         UnhashableArgument,
         UntrustedContent,
     )
     from cachekit.hashing import digest, fingerprint, hash, register_hasher  # noqa: A004
-    from cachekit.memoization import Memory, cache
+    from cachekit.memoization import (
+        File,
+        MemorizedResult,
+        Memory,
+        artifact,
+        cache,
+        expires_after,
+    )
     from cachekit.serialization import dump, load, register_compressor
-    from cachekit.stores import register_store
+    from cachekit.stores import StoreBackendBase, register_store, register_store_backend
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "CacheKitError",
+    "CacheMiss",
     "CacheWarning",
     "ContainerError",
     "CorruptedFile",
+    "EntryNotFound",
+    "File",
+    "MemorizedResult",
     "Memory",
     "MissingExtra",
+    "StoreBackendBase",
     "StoreError",
     "UnhashableArgument",
     "UntrustedContent",
     "__version__",
+    "artifact",
     "cache",
     "digest",
     "dump",
+    "expires_after",
     "fingerprint",
     "hash",
     "load",
     "register_compressor",
     "register_hasher",
     "register_store",
+    "register_store_backend",
 ]
 
 _HOME = {
     "CacheKitError": "cachekit.errors",
+    "CacheMiss": "cachekit.errors",
     "CacheWarning": "cachekit.errors",
     "ContainerError": "cachekit.errors",
     "CorruptedFile": "cachekit.errors",
+    "EntryNotFound": "cachekit.errors",
+    "File": "cachekit.memoization",
+    "MemorizedResult": "cachekit.memoization",
     "Memory": "cachekit.memoization",
     "MissingExtra": "cachekit.errors",
+    "StoreBackendBase": "cachekit.stores",
     "StoreError": "cachekit.errors",
     "UnhashableArgument": "cachekit.errors",
     "UntrustedContent": "cachekit.errors",
+    "artifact": "cachekit.memoization",
     "cache": "cachekit.memoization",
     "digest": "cachekit.hashing",
     "dump": "cachekit.serialization",
+    "expires_after": "cachekit.memoization",
     "fingerprint": "cachekit.hashing",
     "hash": "cachekit.hashing",
     "load": "cachekit.serialization",
     "register_compressor": "cachekit.serialization",
     "register_hasher": "cachekit.hashing",
     "register_store": "cachekit.stores",
+    "register_store_backend": "cachekit.stores",
 }
 
 
@@ -90,3 +115,17 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Bring ``%%cache`` into a notebook: ``%load_ext cachekit``."""
+    from cachekit import notebooks
+
+    notebooks.load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: object) -> None:
+    """Take ``%%cache`` away again."""
+    from cachekit import notebooks
+
+    notebooks.unload_ipython_extension(shell)

@@ -9,7 +9,8 @@
     │   ├── UnsupportedContainer  a whole one that this version cannot read
     │   └── UntrustedContent      safe loading refuses it, or it is not signed by us
     ├── StoreError                a store cannot be used: foreign, newer, unreachable
-    ├── EntryNotFound             a name given by a person matches no entry, or several
+    ├── EntryNotFound             there is no such entry, or several (also a KeyError)
+    ├── CacheMiss                 a call has no result, and is not to be computed
     ├── MissingExtra              an optional dependency is absent (also an ImportError)
     └── PipelineError             a bundled pipeline cannot go on: says what and why
     CacheWarning                  the cache failed; the answer was computed instead
@@ -104,8 +105,18 @@ class StoreError(CacheKitError):
     """A store cannot be used: it is foreign, of a newer format, or unreachable."""
 
 
-class EntryNotFound(CacheKitError, LookupError):
-    """A name typed by a person matches no entry of the store, or more than one."""
+class EntryNotFound(CacheKitError, KeyError):
+    """What was asked for is no entry of the store, or more than one matches.
+
+    Also a `KeyError`, which is what joblib raises where a result is gone.
+    """
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError would show its repr
+
+
+class CacheMiss(CacheKitError, LookupError):
+    """A call has no stored result, and only stored results were asked for."""
 
 
 class MissingExtra(CacheKitError, ImportError):

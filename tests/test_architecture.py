@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parallel": {"serialization"},
     "inspection": {"hashing", "serialization", "stores", "memoization"},
     "experiments": {"hashing", "stores", "memoization", "inspection"},
+    "notebooks": {"hashing", "serialization", "memoization"},
     "pipelines": {"memoization", "parallel", "experiments"},
     "cli": {"inspection", "experiments", "stores", "pipelines"},
     "__main__": {"cli"},

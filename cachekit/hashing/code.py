@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from cachekit.hashing import boundary, hasher
 from cachekit.hashing.held import holds_users_code
-from cachekit.hashing.survey import Survey
+from cachekit.hashing.survey import Survey, unit_name
 
 Track = Literal["deep", "self", "off"]
 Environment = Literal["record", "exact"]
@@ -34,12 +34,16 @@ class CodeVersion(NamedTuple):
         Source of each unit that has one.
     libraries : dict of str to str
         Version of each library that is called.
+    reads : dict of str to dict
+        For each unit, digests of the values that it reads, by name; no texts, for
+        some are secrets.
     """
 
     fingerprint: str
     units: dict[str, str]
     sources: dict[str, str]
     libraries: dict[str, str]
+    reads: dict[str, dict[str, str]]
 
 
 class Code:
@@ -90,10 +94,27 @@ class Code:
         assert self._known is not None
         survey = self._known[0]
         units: dict[str, str] = {}
+        sources: dict[str, str] = {}
+        reads: dict[str, dict[str, str]] = {}
+        for unit, name in zip(survey.units, self._names(survey), strict=True):
+            units[name] = unit.digest
+            if unit.source:
+                sources[name] = unit.source
+            if unit.values:
+                reads[name] = unit.values
+        return CodeVersion(fingerprint, units, sources, _versions(survey), reads)
+
+    def _names(self, survey: Survey) -> list[str]:
+        """Name each unit: a wrapper has the name of what it wraps, and comes first."""
+        names: list[str] = []
+        met: dict[str, int] = {}
         for unit in survey.units:
-            units.setdefault(unit.name, unit.digest)
-        sources = {unit.name: unit.source for unit in survey.units if unit.source}
-        return CodeVersion(fingerprint, units, sources, _versions(survey))
+            name = unit.name
+            if unit is survey.units[0] and name == unit_name(_no_code):
+                name = function_name(self._function)
+            met[name] = met.get(name, 0) + 1
+            names.append(name if met[name] == 1 else f"{name} ({met[name]})")
+        return names
 
     def _take_survey(self) -> Survey:
         root, deep = self._function, self._track == "deep"

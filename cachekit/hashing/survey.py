@@ -63,6 +63,12 @@ class Unit:
         values = [edge for edge in self.edges if edge[1][0] != "unit"]
         return hasher.digest([self.content, values])
 
+    @property
+    def values(self) -> dict[str, str]:
+        """Digests of what names lead to that are no units: values, files."""
+        found = [edge for edge in self.edges if edge[1][0] != "unit"]
+        return {name: hasher.digest(target) for name, target in found}
+
 
 class Survey:
     """The units that can be reached from a function or class, and the guard on them.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing import HASH_VERSION, digest
+from cachekit.memoization.mapped import known_digest
 from cachekit.stores import EntryKey
 
 # What joblib's users write for the variable arguments.
@@ -62,7 +63,7 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
     arguments = {}
     for name, value in bound.items():
         try:
-            arguments[name] = _digest_of(value)
+            arguments[name] = digest_of(value)
         except UnhashableArgument as error:
             error.climb(None, name + error.path)
             raise
@@ -73,16 +74,55 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
     return CallKey(EntryKey(function, fingerprint, whole), arguments)
 
 
-def _digest_of(value: Any) -> str:
+def changed_arguments(
+    bound: Mapping[str, Any], digests: Mapping[str, str]
+) -> list[str]:
+    """Return the names of the arguments that are not what they were.
+
+    Parameters
+    ----------
+    bound : mapping of str to object
+        The arguments, after the call.
+    digests : mapping of str to str
+        Their digests before it.
+    """
+    return [
+        name
+        for name, before in digests.items()
+        if type(bound[name]) not in _UNCHANGING and not _is_still(bound[name], before)
+    ]
+
+
+def _is_still(value: object, before: str) -> bool:
+    try:
+        return digest_of(value) == before
+    except Exception:  # noqa: BLE001  (it had a digest, and its own code may fail now)
+        return False
+
+
+_UNCHANGING = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+def digest_of(value: Any) -> str:
+    """Return the digest of an argument or a result; small ones are remembered."""
+    if is_small(value):
+        return _digest_small(value)
+    if type(value).__name__ == "memmap":
+        known = known_digest(value)
+        if known is not None:
+            return known
+    return digest(value)
+
+
+def is_small(value: Any) -> bool:
+    """Tell a small number, a flag or a short text from all else."""
     kind = type(value)
-    if (
+    return (
         (kind is str and len(value) <= _LONGEST_TEXT)
         or (kind is int and -_LARGEST <= value <= _LARGEST)
         or kind is bool
         or value is None
-    ):
-        return _digest_small(value)
-    return digest(value)
+    )
 
 
 # Defaults, names and flags are the same in one call after another. By type too, for

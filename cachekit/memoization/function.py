@@ -5,35 +5,26 @@
     f(x, y=2)
      1 bind      call.compile_binder: defaults filled in, ignored names dropped
      2 key       call.call_key: function, fingerprint, a digest for each argument
-     3 look up   store.open(key)
-     4 hit       serialization.read_value, every byte checked
+     3 look up   Entries.look_up: the tier in memory, then the store
+     4 hit       serialization.read_value, every byte checked; or map_value
      5 miss      stores.flights: one computes, the others wait and look up again
-     6 compute   f(x, y=2), outside every handler
-     7 commit    value and record staged, then one atomic rename
+     6 compute   f(x, y=2), outside every handler, inside a `Running`
+     7 commit    Entries.commit: value and record staged, then one atomic rename
      8 return    the value
 
 Looking up and committing turn what goes wrong with the cache into a
-`CacheWarning`; what goes wrong in the user's function is the user's.
+`CacheWarning`; what goes wrong in the user's function is the user's. Coroutines
+(`coroutine`) and generators (`generator`) take the same steps.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import logging
-import sys
 import time
-import types
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cachekit.errors import (
-    ContainerError,
-    StoreError,
-    UnsupportedContainer,
-    warn,
-)
-from cachekit.hashing import Code, CodeVersion, function_name, main_name
+from cachekit.hashing import Code, function_name, main_name
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
     Binder,
@@ -42,150 +33,203 @@ from cachekit.memoization.call import (
     compile_binder,
     ignored_names,
 )
-from cachekit.serialization import Label, Seal, read_value, write_value
-from cachekit.stores import EntryKey, Store, Turn
+from cachekit.memoization.entries import Entries, Hit, metadata
+from cachekit.memoization.options import (
+    CacheOptions,
+    code_options_from,
+    policies_from,
+)
+from cachekit.memoization.reference import MemorizedResult
+from cachekit.memoization.running import Running, note_child
+from cachekit.memoization.tally import CacheInfo
+from cachekit.memoization.uncached import NotMemorizedResult
+from cachekit.memoization.wrapping import Wrapper
 
 if TYPE_CHECKING:
+    from cachekit.memoization.explaining import Explanation
     from cachekit.memoization.memory import Memory
+    from cachekit.stores import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_log = logging.getLogger("cachekit")
 
-
-class CodeOptions(NamedTuple):
-    """How the code of a function counts; see `Memory.cache`."""
-
-    track: Any = "deep"
-    version: object = None
-    depends: Sequence[Any] = ()
-    environment: Any = "record"
-
-
-# What a look-up returns, so that a cached None is a hit too: the value in a tuple.
-_Hit = tuple[Any]
-
-
-class _Miss(NamedTuple):
-    """What is known of a call before it is computed, which may change its arguments."""
-
-    key: CallKey
-    arguments: dict[str, dict[str, str]]
-    code: CodeVersion | None
-    started: float
-
-
-class _Wrapper(Generic[P, R]):
-    """What cached functions and those that are not have in common."""
-
-    __name__: str
-    __qualname__: str
-
-    def __init__(self, function: Callable[P, R]) -> None:
-        # Names and docstring, but not the attributes: another cached function may be
-        # what is wrapped, and its attributes are not ours.
-        functools.update_wrapper(cast(Any, self), function, updated=())
-        self.func = function
-
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind to an instance, which is then the first argument of each call."""
-        return self if instance is None else types.MethodType(cast(Any, self), instance)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({function_name(self.func)})"
-
-    def __cachekit_hash__(self) -> object:
-        """Count, as an argument or a global, by the code of the function."""
-        return self.func
-
-    def _global_name(self) -> str | None:
-        """Return the name that leads to this very object in another process too."""
-        name = getattr(self.func, "__qualname__", "")
-        module = sys.modules.get(getattr(self.func, "__module__", None) or "")
-        if module is None or not (module.__spec__ or hasattr(module, "__file__")):
-            return None  # typed at a prompt
-        found: Any = module
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        return name if found is self else None
-
-
-class MemorizedFunc(_Wrapper[P, R]):
+class MemorizedFunc(Wrapper[P, R]):
     """A function whose calls are kept in a store; made by `Memory.cache`.
 
     Parameters
     ----------
-    function : callable
+    func : callable
         The function to cache.
-    memory : Memory
+    location : Memory, str, path or Store
         Where its results are kept.
-    ignore : collection of str
-        Parameters that take no part in the key.
-    options : CodeOptions
-        How the function's code counts.
+    backend, ignore, mmap_mode, compress, verbose, cache_validation_callback
+        As for `Memory` and `Memory.cache`.
+    timestamp : object, optional
+        Accepted for joblib's sake.
+    options : CacheOptions, optional
+        The options of `Memory.cache`, in the place of those before.
 
     Attributes
     ----------
     func : callable
         The function itself; call it to compute without the cache.
+    memory : Memory
+        Where its results are kept.
+    ignore : list of str
+        Parameters that take no part in the key.
+    policies : Policies
+        How its results are kept.
     """
 
     def __init__(
         self,
-        function: Callable[P, R],
-        memory: Memory,
+        func: Callable[P, R],
+        location: Any,
+        backend: str = "local",
+        ignore: Iterable[str] | None = None,
+        mmap_mode: Any = None,
+        compress: Any = False,
+        verbose: int = 0,
+        timestamp: object = None,  # noqa: ARG002
+        cache_validation_callback: Callable[[dict[str, Any]], object] | None = None,
         *,
-        ignore: Collection[str] = (),
-        options: CodeOptions | None = None,
+        options: CacheOptions | None = None,
     ) -> None:
-        super().__init__(function)
-        ignored_names(function, ignore)  # a wrong name is told at once
-        self.memory = memory
-        self.ignore = tuple(ignore)
-        self._options = options or CodeOptions()
-        self._code = Code(function, **self._options._asdict())
-        self._described: set[str] = set()
+        super().__init__(func)
+        if options is None:
+            from cachekit.memoization.memory import Memory
+
+            location = Memory(
+                location, backend, mmap_mode, compress=compress, verbose=verbose
+            )
+            options = {"cache_validation_callback": cache_validation_callback}
+            if ignore is not None:
+                options["ignore"] = tuple(ignore)
+        self.memory: Memory = location
+        self._options = options
+        self.ignore = options.get("ignore") or ()
+        ignored_names(func, self.ignore)  # a wrong name is told at once
+        self.ignore = list(self.ignore)
+        self.policies = policies_from(self.memory.policies, options)
+        self._code_options = code_options_from(options)
+        self._code = Code(func, **self._code_options._asdict())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result of the call, from the store if it is there."""
         bound = self._bind(*args, **kwargs)
         key = self._key(bound)
-        hit = self._look_up(key.entry)
-        if hit is not None:
-            return hit[0]  # type: ignore[no-any-return]
-        with self._turn(key.entry) as turn:
+        hit = self._entries.look_up(key.entry)
+        if hit is None:
+            hit = self._compute(key, bound, args, kwargs)
+        return hit[0]  # type: ignore[no-any-return]
+
+    def _compute(
+        self,
+        key: CallKey,
+        bound: dict[str, object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Hit:
+        """Compute a result in one's turn, or have it from who computed it first."""
+        entries = self._entries
+        entries.check_may_compute(key.entry)
+        with entries.turn(key.entry) as turn:
             if turn.hit is not None:
-                return turn.hit[0]  # type: ignore[no-any-return]
-            miss = self._note(key, bound)
+                return turn.hit
+            call = self._begin(key, bound)
+            hit = self._run(call, args, kwargs)
+        entries.keep_small(call)
+        return hit
+
+    def _run(
+        self,
+        call: Running,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        over: bool = False,
+    ) -> Hit:
+        """Compute a result and store it, in the place of what is there if `over`."""
+        with call:
             clock = time.perf_counter()
             value = self.func(*args, **kwargs)
-            size = self._commit(miss, value, time.perf_counter() - clock)
-        self._keep_small(size)
-        return value
+            seconds = time.perf_counter() - clock
+        return self._entries.commit(call, value, seconds, over=over) or (value,)
 
-    def __repr__(self) -> str:
-        return f"MemorizedFunc({self._name}, location={self.memory.location!r})"
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Compute the result in any case, and store it in the place of what is there.
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickle by name where the name leads here, else with the function."""
-        made_of = (self.func, self.memory, self.ignore, tuple(self._options))
-        return self._global_name() or (_memorize, made_of)
+        Returns
+        -------
+        value : object
+            The result.
+        metadata : dict
+            What is known of the call: ``duration`` in seconds, ``time`` when it began
+            in seconds since 1970, ``input_args``. Empty if it could not be stored.
+        """
+        bound = self._bind(*args, **kwargs)
+        call = self._begin(self._key(bound), bound)
+        hit = self._run(call, args, kwargs, over=True)
+        self._entries.keep_small(call)
+        return hit[0], self._metadata(call)
 
-    def __cachekit_hash__(self) -> object:
-        """Count, as an argument or a global, by the code of the function."""
-        if self._options == CodeOptions():
-            return self.func
-        return (self.func, tuple(self._options))
+    def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return a reference to the result, which is computed if need be.
+
+        A stored result is neither loaded nor hashed for that.
+
+        Returns
+        -------
+        MemorizedResult or NotMemorizedResult
+            The latter if the result could not be stored.
+        """
+        bound = self._bind(*args, **kwargs)
+        key = self._key(bound)
+        if not self._entries.contains(key.entry):
+            hit = self._compute(key, bound, args, kwargs)
+            if not self._entries.contains(key.entry):
+                return NotMemorizedResult(hit[0])
+        else:
+            self._entries.note_hit(key.entry)
+        return MemorizedResult.in_entries(self._entries, key.entry)
 
     def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Tell whether a result of the call is stored, without reading it."""
+        return self._entries.contains(self._key(self._bind(*args, **kwargs)).entry)
+
+    def lookup(self, *args: P.args, **kwargs: P.kwargs) -> MemorizedResult | None:
+        """Return a reference to the stored result of a call; None if there is none."""
         key = self._key(self._bind(*args, **kwargs)).entry
-        try:
-            return self._store.contains(key)
-        except (OSError, StoreError) as error:
-            self._warn("could not be looked up", error)
-            return False
+        if not self._entries.contains(key):
+            return None
+        return MemorizedResult.in_entries(self._entries, key)
+
+    def put(self, value: R, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Store a value as the result of a call, in the place of what is there.
+
+        Parameters
+        ----------
+        value : object
+            The result.
+        *args, **kwargs
+            The arguments of the call.
+
+        Raises
+        ------
+        StoreError, OSError
+            If it cannot be stored.
+        Exception
+            Whatever the value's own pickling raises.
+        """
+        bound = self._bind(*args, **kwargs)
+        call = self._begin(self._key(bound), bound)
+        self._entries.put(call, value)
+        self._entries.keep_small(call)
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Remove the result of a call; silent if there is none."""
+        self._entries.forget(self._key(self._bind(*args, **kwargs)).entry)
 
     def clear(self, warn: bool = True) -> None:
         """Remove every result of this function, of all versions of its code.
@@ -195,10 +239,104 @@ class MemorizedFunc(_Wrapper[P, R]):
         warn : bool, default True
             Log that it was done.
         """
-        if warn:
-            _log.info("clearing the cache of %s", self._name)
-        self._store.clear(self._name)
-        self._described.clear()
+        self._entries.clear(tell=warn)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """Say whether a call is a hit, or else what differs from the nearest result.
+
+        Returns
+        -------
+        Explanation
+            Which arguments and which units of code differ; print it to read it.
+        """
+        from cachekit.memoization.explaining import explain
+
+        bound = self._bind(*args, **kwargs)
+        key = self._key(bound)
+        return explain(self._store, key, self._facts(key, bound), self._code.describe())
+
+    def cache_info(self) -> CacheInfo:
+        """Say what the cache did for this function in this process.
+
+        Returns
+        -------
+        CacheInfo
+            Hits, misses, seconds saved, and the bytes of all its stored results.
+        """
+        return self.memory.counter.info(self._store, self._name)
+
+    def map(
+        self, iterable: Iterable[Any], *, n_jobs: int = 1, progress: bool = False
+    ) -> list[R]:
+        """Call the function with each item, and return the results in order.
+
+        Stored results are read, equal items are computed once, and each result is
+        stored as soon as it is there: what is interrupted goes on where it was.
+
+        Parameters
+        ----------
+        iterable : iterable
+            The only argument of each call; tuples are taken as they are.
+        n_jobs : int, default 1
+            Processes that compute; -1 for one each core.
+        progress : bool, default False
+            Show a progress bar.
+
+        Returns
+        -------
+        list
+            The results.
+
+        Raises
+        ------
+        Exception
+            The first that a call raises; calls not yet begun are given up.
+        """
+        from cachekit.memoization.many import map_calls
+
+        return map_calls(self, iterable, n_jobs=n_jobs, progress=progress)
+
+    def __repr__(self) -> str:
+        return f"MemorizedFunc({self._name}, location={self.memory.location!r})"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle by name where the name leads here, else with the function."""
+        made_of = (type(self), self.func, self.memory, self._options)
+        return self.global_name() or (_memorize, made_of)
+
+    def __cachekit_hash__(self) -> object:
+        """Count, as an argument or a global, by the code of the function."""
+        if self._code_options == type(self._code_options)():
+            return self.func
+        return (self.func, tuple(self._code_options))
+
+    # --- joblib's names ---
+
+    @property
+    def func_id(self) -> str:
+        """The function's name, ``module.qualname``."""
+        return self._name
+
+    @property
+    def store_backend(self) -> Store:
+        """The store."""
+        return self._store
+
+    @property
+    def mmap_mode(self) -> str | None:
+        """How arrays of results are mapped."""
+        return self.policies.mmap_mode
+
+    @property
+    def compress(self) -> Any:
+        """How results are compressed, as it was given."""
+        given = self._options.get("compress")
+        return self.memory.compress if given is None else given
+
+    @property
+    def cache_validation_callback(self) -> Callable[[dict[str, Any]], object] | None:
+        """What tells whether a stored result is still valid."""
+        return self.policies.is_valid
 
     # --- the steps, in order ---
 
@@ -217,6 +355,19 @@ class MemorizedFunc(_Wrapper[P, R]):
         return self.memory.store
 
     @functools.cached_property
+    def _entries(self) -> Entries:
+        code = getattr(self.func, "__code__", None)
+        return self._entries_type(
+            self._name,
+            self.memory,
+            self._store,
+            self.policies,
+            self._main_alias(),
+            getattr(code, "co_filename", ""),
+        )
+
+    _entries_type: type[Entries] = Entries
+
     def _main_alias(self) -> dict[str, str]:
         """Name the classes of a script alike, run as a script or imported."""
         module = getattr(self.func, "__module__", None)
@@ -225,143 +376,30 @@ class MemorizedFunc(_Wrapper[P, R]):
         return {"__main__": module, "__mp_main__": module} if module else {}
 
     def _key(self, bound: dict[str, object]) -> CallKey:
-        return call_key(self._name, self._code.fingerprint(), bound)
+        key = call_key(self._name, self._code.fingerprint(), bound)
+        note_child(key.entry)
+        return key
 
-    def _look_up(self, key: EntryKey) -> _Hit | None:
-        try:
-            return self._read(key)
-        except (ContainerError, IsADirectoryError) as error:
-            self._warn("could not be read, and is computed again", error)
-            if not isinstance(error, UnsupportedContainer):
-                self._drop(key)
-            return None
-        except (OSError, StoreError) as error:
-            self._warn("could not be read, and is computed again", error)
-            return None
-
-    def _look_again(self, key: EntryKey) -> _Hit | None:
-        """Look up while another may be computing; what is damaged was told before."""
-        try:
-            return self._read(key)
-        except (ContainerError, OSError):
-            return None
-        except StoreError as error:
-            self._warn("could not be looked up again", error)
-            return None
-
-    def _read(self, key: EntryKey) -> _Hit | None:
-        file = self._store.open(key)
-        if file is None:
-            return None
-        with file:
-            value = read_value(file, modules=self._main_alias, seal=self._seal(key))
-        self.memory.counter.hit(key)
-        return (value,)
-
-    def _seal(self, key: EntryKey) -> Seal | Label:
-        secret, entry = self.memory.signing_key, key.digest.encode()
-        return Label(entry) if secret is None else Seal(secret, entry)
-
-    def _turn(self, key: EntryKey) -> Turn[_Hit]:
-        """Wait for whoever computes this call already; else it is our turn."""
-        if self.memory.on_conflict == "compute" or self._store.is_read_only:
-            return Turn(None)
-        look_up = functools.partial(self._look_again, key)
-        timeout = self.memory.conflict_timeout
-        return self._store.flights.turn(key.lease, look_up, timeout=timeout)
-
-    def _note(self, key: CallKey, bound: dict[str, object]) -> _Miss:
-        is_new = key.entry.fingerprint not in self._described
+    def _begin(self, key: CallKey, bound: dict[str, object]) -> Running:
+        """Note what is known of a call before it is computed."""
+        is_new = self._entries.is_new_code(key.entry)
         code = self._code.describe() if is_new else None
-        arguments = lineage.describe_arguments(bound, key.arguments)
-        return _Miss(key, arguments, code, time.time())
+        return Running(key, bound, self._facts(key, bound), code, self._store)
 
-    def _commit(self, miss: _Miss, value: object, seconds: float) -> int:
-        """Store a result; return its size, 0 if that failed."""
-        self.memory.counter.miss(seconds)
-        _log.info("computed %s in %.3g s", self._name, seconds)
-        if self._store.is_read_only:
-            return 0
-        key = miss.key.entry
-        try:
-            with self._store.stage(key) as staging:
-                clock = time.perf_counter()
-                with staging.open("value") as file:
-                    size = write_value(file, value, self.memory.codec, self._seal(key))
-                record = lineage.Record(
-                    function=self._name,
-                    fingerprint=key.fingerprint,
-                    key=key.digest,
-                    arguments=miss.arguments,
-                    started=lineage.timestamp(miss.started),
-                    seconds_computing=round(seconds, 6),
-                    seconds_storing=round(time.perf_counter() - clock, 6),
-                    value_bytes=size,
-                    **lineage.environment(),
-                )
-                staging.write("record.json", record.to_json())
-                if miss.code is not None:
-                    self._describe_code(key, miss.code)
-                staging.commit()
-        except Exception as error:  # noqa: BLE001  (pickling runs the value's code)
-            self._warn("could not be stored", error)
-            return 0
-        return size
+    def _facts(
+        self, key: CallKey, bound: Mapping[str, object]
+    ) -> dict[str, dict[str, str]]:
+        return lineage.describe_arguments(bound, key.arguments, self.policies.redact)
 
-    def _keep_small(self, size: int) -> None:
-        try:
-            if size > 0:
-                self.memory.after_commit(size)
-        except (OSError, StoreError) as error:
-            self._warn("was stored, but its store could not be kept small", error)
-
-    def _describe_code(self, key: EntryKey, code: CodeVersion) -> None:
-        if code.fingerprint != key.fingerprint:  # edited between two steps
-            return
-        about = {"function": self._name, **code._asdict()}
-        self._store.write_code(key, (json.dumps(about, indent=1) + "\n").encode())
-        self._described.add(key.fingerprint)
-
-    def _drop(self, key: EntryKey) -> None:
-        if self._store.is_read_only:
-            return
-        try:
-            self._store.drop(key)
-        except (OSError, StoreError) as error:
-            self._warn("could not be removed", error)
-
-    def _warn(self, what: str, error: Exception) -> None:
-        """Say that the cache failed, at the line of the user's call."""
-        cause: object = error
-        if isinstance(error, OSError) and error.strerror:
-            # Without the path, which has a new name in it each time: Python then
-            # shows the same failure once and not a thousand times.
-            cause = f"{error.strerror} in {self._store.location}"
-        warn(f"a result of {self._name}() {what}: {cause}")
-
-
-class NotMemorizedFunc(_Wrapper[P, R]):
-    """A function that is not cached, with the methods of one that is."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function."""
-        return self.func(*args, **kwargs)
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return self._global_name() or (NotMemorizedFunc, (self.func,))
-
-    def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:  # noqa: ARG002
-        """Return False: nothing is kept."""
-        return False
-
-    def clear(self, warn: bool = True) -> None:
-        """Do nothing: nothing is kept."""
+    def _metadata(self, call: Running) -> dict[str, Any]:
+        record = self._entries.facts(call.key.entry) if call.size > 0 else None
+        return {} if record is None else metadata(record)
 
 
 def _memorize(
+    kind: type[MemorizedFunc[P, R]],
     function: Callable[P, R],
     memory: Memory,
-    ignore: tuple[str, ...],
-    options: tuple[Any, ...],
+    options: CacheOptions,
 ) -> MemorizedFunc[P, R]:
-    return MemorizedFunc(function, memory, ignore=ignore, options=CodeOptions(*options))
+    return kind(function, memory, options=options)

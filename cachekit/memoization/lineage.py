@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import functools
 import json
+import json.encoder
+import math
 import platform
 import reprlib
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from cachekit import __version__
 from cachekit.hashing import HASH_VERSION
+from cachekit.memoization.call import digest_of
 
 # What a person sees of an argument. Longer, and records outweigh results.
 LONGEST_REPR = 80
+
+# So many items of a result have digests of their own.
+MOST_ITEMS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +36,28 @@ class Record:
     fingerprint, key : str
         Digests of the code and of the whole call.
     arguments : dict of str to dict
-        For each argument its ``digest`` and a short ``repr``.
+        For each argument its ``digest`` and a short ``repr``, but no ``repr`` of those
+        that are redacted.
     started : str
         When the call began, ISO 8601, UTC.
     seconds_computing, seconds_storing : float
         What the call took, and then to write its value.
     value_bytes : int
         Size of the stored value.
+    value : str or None
+        Digest of the value, if it has one.
+    items : dict of str to str
+        Digests of the items of a tuple or a dict, by place or key.
+    parents : list of str
+        Digests of the arguments that may be results of other calls: of all but small
+        numbers, flags and short texts.
+    children : list of str
+        Paths of the entries of the cached calls that this one made.
+    files : dict of str to int
+        Size of each file that the call has made.
+    git : dict or None
+        The ``commit`` of the repository that the function's source is in, and whether
+        it ``is_dirty``.
     host, python, cachekit : str
         Where it ran, and on which versions.
     hash_version : int
@@ -55,12 +76,44 @@ class Record:
     python: str
     cachekit: str
     hash_version: int
+    value: str | None = None
+    items: dict[str, str] = field(default_factory=dict)
+    parents: list[str] = field(default_factory=list)
+    children: list[str] = field(default_factory=list)
+    files: dict[str, int] = field(default_factory=dict)
+    git: dict[str, Any] | None = None
+
+    @property
+    def began(self) -> float:
+        """When the call began, in seconds since 1970."""
+        return datetime.fromisoformat(self.started).timestamp()
 
     def to_json(self) -> bytes:
         """Write the record as JSON, a line for each field."""
-        # With `indent` json is written by Python's own code, which takes five times as
-        # long: a tenth of a small miss.
-        return f"{_encode(vars(self))}\n".encode()
+        # By hand what each record has: with `json` alone a small miss takes a tenth
+        # longer, and with its `indent`, which is done in Python, a third.
+        lines = (
+            f'{{"function": {_quote(self.function)}',
+            f'"fingerprint": {_quote(self.fingerprint)}',
+            f'"key": {_quote(self.key)}',
+            f'"arguments": {_encode_arguments(self.arguments)}',
+            f'"started": {_quote(self.started)}',
+            f'"seconds_computing": {_encode_number(self.seconds_computing)}',
+            f'"seconds_storing": {_encode_number(self.seconds_storing)}',
+            f'"value_bytes": {self.value_bytes}',
+            _encode_versions(self.host, self.python, self.cachekit, self.hash_version),
+            f'"value": {"null" if self.value is None else _quote(self.value)}',
+            f"{self._encode_more()}}}\n",
+        )
+        return _NEXT.join(lines).encode()
+
+    def _encode_more(self) -> str:
+        """Write the other fields, in which most records have nothing."""
+        facts = vars(self)
+        more = {name: facts[name] for name in _NOTHING_MORE}
+        if more == _NOTHING_MORE:
+            return _ENCODED_NOTHING_MORE
+        return _encode(more)[1:-1]
 
     @classmethod
     def from_json(cls, content: bytes) -> Record:
@@ -75,20 +128,29 @@ class Record:
         if not isinstance(found, dict):
             raise ValueError("not the record of a call: no JSON object")
         known: dict[str, Any] = {
-            field.name: found.get(field.name) for field in fields(cls)
+            one.name: found[one.name] for one in fields(cls) if one.name in found
         }
-        for field in fields(cls):
-            wanted = _TYPES[str(field.type).partition("[")[0]]
-            if not isinstance(known[field.name], wanted):
-                raise ValueError(
-                    f"not the record of a call: {field.name} is {known[field.name]!r}"
-                )
+        for one in fields(cls):
+            if one.name not in known and one.name in _ADDED:  # by a later version
+                continue
+            kind, _, rest = str(one.type).partition("[")
+            value = known.get(one.name)
+            if value is None and f"{kind}{rest}".endswith("| None"):
+                continue
+            if not isinstance(value, _TYPES[kind.partition(" ")[0]]):
+                raise ValueError(f"not the record of a call: {one.name} is {value!r}")
+        try:
+            datetime.fromisoformat(known["started"])
+        except ValueError as error:
+            raise ValueError(f"not the record of a call: {error}") from error
         if not all(isinstance(facts, dict) for facts in known["arguments"].values()):
             raise ValueError("not the record of a call: arguments without facts")
         return cls(**known)
 
 
-_encode = json.JSONEncoder(separators=(",\n ", ": ")).encode
+_NEXT = ",\n "
+_encode = json.JSONEncoder(separators=(_NEXT, ": ")).encode
+_quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 # By annotation. A number that JSON wrote without a point is an int.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -96,17 +158,86 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (float, int),
     "dict": (dict,),
+    "list": (list,),
 }
+
+# Fields that records of the first days did not have.
+_ADDED = {"value", "items", "parents", "children", "files", "git"}
+
+# The fields that `Record.to_json` does not write by hand, and what they are at first.
+_NOTHING_MORE: dict[str, Any] = {
+    one.name: one.default if one.default_factory is MISSING else one.default_factory()
+    for one in fields(Record)
+    if one.name in _ADDED and one.name != "value"
+}
+_ENCODED_NOTHING_MORE = _encode(_NOTHING_MORE)[1:-1]
+
+
+def _encode_arguments(arguments: Mapping[str, Mapping[str, str]]) -> str:
+    described = []
+    for name, facts in arguments.items():
+        texts = [f"{_quote(what)}: {_quote(text)}" for what, text in facts.items()]
+        described.append(f"{_quote(name)}: {{{_NEXT.join(texts)}}}")
+    return f"{{{_NEXT.join(described)}}}"
+
+
+def _encode_number(number: float) -> str:
+    return repr(number) if math.isfinite(number) else _encode(number)
+
+
+@functools.lru_cache(maxsize=4)
+def _encode_versions(host: str, python: str, cachekit: str, hash_version: int) -> str:
+    made_by = {
+        "host": host,
+        "python": python,
+        "cachekit": cachekit,
+        "hash_version": hash_version,
+    }
+    return _encode(made_by)[1:-1]
 
 
 def describe_arguments(
-    bound: Mapping[str, object], digests: Mapping[str, str]
+    bound: Mapping[str, object],
+    digests: Mapping[str, str],
+    redact: Collection[str] = (),
 ) -> dict[str, dict[str, str]]:
-    """Put a digest and a short, bounded text beside each argument's name."""
-    return {
-        name: {"digest": digest, "repr": _describe(bound[name])}
-        for name, digest in digests.items()
-    }
+    """Put a digest and a short, bounded text beside each argument's name.
+
+    Of those to be redacted there is the digest alone.
+    """
+    facts = {}
+    for name, digest in digests.items():
+        if name in redact:
+            facts[name] = {"digest": digest}
+        else:
+            facts[name] = {"digest": digest, "repr": _describe(bound[name])}
+    return facts
+
+
+def value_digests(value: Any) -> tuple[str | None, dict[str, str]]:
+    """Return the digest of a result, and of the items of a tuple or dict.
+
+    What has no digest has None, or is left out: it is stored all the same.
+    """
+    items: dict[str, str] = {}
+    if isinstance(value, tuple) and len(value) <= MOST_ITEMS:
+        named = {str(number): item for number, item in enumerate(value)}
+    elif type(value) is dict and len(value) <= MOST_ITEMS:
+        named = {name: item for name, item in value.items() if type(name) is str}
+    else:
+        named = {}
+    for name, item in named.items():
+        found = _digest_or_none(item)
+        if found is not None:
+            items[name] = found
+    return _digest_or_none(value), items
+
+
+def _digest_or_none(value: object) -> str | None:
+    try:
+        return digest_of(value)
+    except Exception:  # noqa: BLE001  (hashing may run the value's own code)
+        return None
 
 
 @functools.cache
@@ -122,7 +253,14 @@ def environment() -> dict[str, Any]:
 
 def timestamp(seconds: float) -> str:
     """Write seconds since 1970 as ISO 8601, UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    whole, thousandths = divmod(round(1000 * seconds), 1000)
+    return f"{_to_the_second(whole)}.{thousandths:03d}+00:00"
+
+
+@functools.lru_cache(maxsize=1)
+def _to_the_second(seconds: int) -> str:
+    # Many small misses begin in one second.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _describe(value: object) -> str:
@@ -131,11 +269,15 @@ def _describe(value: object) -> str:
         text = _shape_or_text(value)
     except Exception as error:  # noqa: BLE001  (attributes and repr are user's code)
         return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…"
 
 
 def _shape_or_text(value: Any) -> str:
+    kind = type(value)
+    if kind in _SHORT or (kind is int and value.bit_length() <= 64):
+        return repr(value)
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape != ():  # its content would not fit
         dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
@@ -143,6 +285,10 @@ def _shape_or_text(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, str)):  # reprlib would take all of it
         return repr(value[:LONGEST_REPR])
     return _Repr.repr(value)
+
+
+# Types whose values all have a short repr.
+_SHORT = {bool, float, type(None)}
 
 
 class _ShortRepr(reprlib.Repr):

@@ -45,6 +45,8 @@ def store_for(
     *,
     read_only: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    backend: str = "local",
+    backend_options: Mapping[str, Any] | None = None,
 ) -> Store | None:
     """Return the store at a location, as `Memory` describes it; None for None.
 
@@ -57,6 +59,9 @@ def store_for(
     """
     if location is None:
         return None
+    if backend != "local":
+        store = _store_of_backend(backend, location, dict(backend_options or {}))
+        return ReadOnlyStore(store) if read_only else store
     if isinstance(location, (list, tuple)):
         if len(location) != 2:
             raise ValueError(f"near and far are two locations, not {location!r}")
@@ -80,6 +85,13 @@ def absolute(location: Any) -> Any:
     if isinstance(location, (str, os.PathLike)) and "://" not in os.fspath(location):
         return str(Path(location).expanduser().absolute())
     return location
+
+
+def _store_of_backend(backend: str, location: Any, options: dict[str, Any]) -> Store:
+    from cachekit.stores.joblib_backends import open_backend
+
+    verbose = options.pop("verbose", 0)
+    return open_backend(backend, location, verbose=verbose, options=options)
 
 
 def _store_at(location: Location, options: Mapping[str, Any] | None) -> Store:

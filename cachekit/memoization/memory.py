@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-import logging
+import warnings
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import (
-    Any,
-    Literal,
-    ParamSpec,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    overload,
-)
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from cachekit.hashing import function_name
-from cachekit.hashing.code import Environment, Track
-from cachekit.memoization.function import (
-    CodeOptions,
-    MemorizedFunc,
-    NotMemorizedFunc,
-)
+from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.locations import (
     Location,
     absolute,
     default_location,
     store_for,
 )
-from cachekit.memoization.options import limits_from, seconds_from, secret_from
+from cachekit.memoization.options import (
+    CacheOptions,
+    MmapMode,
+    OnConflict,
+    Policies,
+    limits_from,
+    mmap_mode_from,
+    one_of,
+    policies_from,
+    seconds_from,
+    secret_from,
+)
 from cachekit.memoization.tally import CallCounter, Tally
+from cachekit.memoization.uncached import NotMemorizedFunc
 from cachekit.memoization.upkeep import Upkeep, evict
+from cachekit.memoization.verbosity import logger_for
+from cachekit.memoization.wrapping import Wrapper
 from cachekit.serialization import codec_from
-from cachekit.stores import DictStore, RemoteStore, TieredStore
+from cachekit.stores import DictStore, LocalStore
 from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Policy
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_log = logging.getLogger("cachekit")
-
-
-class CacheOptions(TypedDict, total=False):
-    """The options of `cache`, for type checkers; `Memory.cache` says what they do."""
-
-    ignore: Collection[str] | None
-    track: Track
-    version: object
-    depends: Sequence[Any]
-    environment: Environment
 
 
 class Memory:
@@ -67,10 +56,22 @@ class Memory:
         machine, which is asked first, and sent in the background. A list of two
         names that folder as well. A `Store` is used as it is. With None nothing is
         cached and every call goes straight to its function.
+    backend : str, default "local"
+        Another kind of store, by the name that `register_store_backend` gave it.
+    mmap_mode : {"r", "r+", "w+", "c"}, optional
+        Do not read the arrays of a result but map them, also at the first call:
+        read-only, or copy-on-write. The modes that would write into the file are
+        copy-on-write too: a stored result does not change.
     compress : bool, int, str or (str, int), default False
         How values are stored: False raw, True with zstd, a number from 1 to 9 for a
         level of zstd, a method as in ``"lz4"`` or ``"zstd+shuffle"``, or a method and
         its level.
+    verbose : int, default 0
+        With 1 to 10, say what is computed; above, what is loaded as well.
+    backend_options : mapping, optional
+        For the store of another `backend`.
+    only_hits : bool, default False
+        Raise `CacheMiss` rather than compute; see `offline`.
     on_conflict : {"wait", "compute"}, default "wait"
         What to do when another thread, process or host computes the same call
         already: wait for its result, or compute it too.
@@ -123,9 +124,14 @@ class Memory:
     def __init__(
         self,
         location: Location | Sequence[Location] | None = None,
-        *,
+        backend: str = "local",
+        mmap_mode: MmapMode | None = None,
         compress: bool | int | str | tuple[str, int] = False,
-        on_conflict: Literal["wait", "compute"] = "wait",
+        verbose: int = 0,
+        backend_options: Mapping[str, Any] | None = None,
+        *,
+        only_hits: bool = False,
+        on_conflict: OnConflict = "wait",
         conflict_timeout: float | None = None,
         max_bytes: int | str | None = None,
         max_entries: int | None = None,
@@ -135,18 +141,41 @@ class Memory:
         signing_key: bytes | str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if on_conflict not in ("wait", "compute"):
-            raise ValueError(f"on_conflict={on_conflict!r} is not 'wait' or 'compute'")
+        self.backend = backend
+        self.backend_options = dict(backend_options or {})
+        self.mmap_mode = mmap_mode
         self.compress = compress
+        self.verbose = verbose
         self.on_conflict = on_conflict
-        self.conflict_timeout = seconds_from(conflict_timeout)
-        self.codec = codec_from(compress)
+        self.policies = Policies(
+            codec_from(compress),
+            mmap_mode_from(mmap_mode),
+            verbose,
+            one_of("on_conflict", on_conflict, OnConflict),
+            seconds_from(conflict_timeout),
+        )
+        if mmap_mode is not None and compress:
+            warnings.warn(
+                "compressed results cannot be mapped: leave out compress or mmap_mode",
+                stacklevel=2,
+            )
         self.counter = CallCounter()
+        self._only_hits = only_hits
+        self._times_offline = 0
         self.store = store_for(
-            location, read_only=read_only, storage_options=storage_options
+            location,
+            read_only=read_only,
+            storage_options=storage_options,
+            backend=backend,
+            backend_options={
+                "compress": compress,
+                "mmap_mode": mmap_mode,
+                "verbose": verbose,
+                **self.backend_options,
+            },
         )
         # What leads to the store in another process.
-        self._place = absolute(location)
+        self._place = absolute(location) if backend == "local" else self.store
         self._way = {"read_only": read_only, "storage_options": storage_options}
         self.signing_key = secret_from(signing_key)
         # One that the environment has, it has for workers too.
@@ -161,7 +190,7 @@ class Memory:
         if self.store is not None:
             # At the end of the process, or when the memory is no longer used; but the
             # garbage collector, which may run anywhere, is not to wait for a service.
-            if not isinstance(self.store, (RemoteStore, TieredStore)):
+            if isinstance(self.store, (DictStore, LocalStore)):
                 weakref.finalize(self, self.counter.save, self.store)
             _all_memories.add(self)
 
@@ -175,9 +204,13 @@ class Memory:
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {
+            "mmap_mode": self.mmap_mode,
             "compress": self.compress,
+            "verbose": self.verbose,
+            "backend_options": self.backend_options,
+            "only_hits": self._only_hits,
             "on_conflict": self.on_conflict,
-            "conflict_timeout": self.conflict_timeout,
+            "conflict_timeout": self.policies.conflict_timeout,
             "policy": self.policy,
             "signing_key": self._given_key,
             **self._way,
@@ -188,6 +221,16 @@ class Memory:
     def __cachekit_hash__(self) -> object:
         """Count for nothing: where results are kept does not change them."""
         return None
+
+    @property
+    def store_backend(self) -> Any:
+        """The store; joblib's name for it."""
+        return self.store
+
+    @property
+    def only_hits(self) -> bool:
+        """Whether calls without a stored result raise `CacheMiss`."""
+        return self._only_hits or self._times_offline > 0
 
     @overload
     def cache(
@@ -206,14 +249,16 @@ class Memory:
     def cache(
         self,
         func: Any = None,
-        *,
-        ignore: Collection[str] | None = None,
-        track: Track = "deep",
-        version: object = None,
-        depends: Sequence[Any] = (),
-        environment: Environment = "record",
+        ignore: Any = None,
+        verbose: Any = None,
+        mmap_mode: Any = False,
+        cache_validation_callback: Any = None,
+        **options: Any,
     ) -> Any:
         """Cache a function; a decorator, with or without arguments.
+
+        Coroutine functions, generator functions and asynchronous generator functions
+        stay what they are; methods, class methods and static methods too.
 
         Parameters
         ----------
@@ -223,6 +268,14 @@ class Memory:
             Parameters that take no part in the key, such as a connection or a
             verbosity: calls that differ only in them share a result. ``"*"`` and
             ``"**"`` stand for the variable arguments.
+        verbose : int, optional
+            As for `Memory`, whose it is by default.
+        mmap_mode : {"r", "r+", "w+", "c"} or None, optional
+            As for `Memory`, whose it is by default.
+        cache_validation_callback : callable, optional
+            Given the metadata of a stored result (``duration`` in seconds, ``time``
+            when it began, ``input_args``), tells whether it is still valid; see
+            `expires_after`.
         track : {"deep", "self", "off"}, default "deep"
             Which code counts: all that the function can run and read; its own body,
             defaults and nothing else; or none.
@@ -233,6 +286,19 @@ class Memory:
         environment : {"record", "exact"}, default "record"
             Whether the versions of Python and of the libraries that are called are
             only recorded, or count as well.
+        expires : float, str or timedelta, optional
+            A result is computed again when it is older: seconds, or ``"12h"``.
+        compress, on_conflict : optional
+            As for `Memory`, whose they are by default.
+        on_error : {"warn", "raise"}, default "warn"
+            What to do when a result cannot be stored.
+        cache_if : callable, optional
+            Given a result and the seconds that it took, tells whether to store it.
+        redact : collection of str, optional
+            Arguments whose values are not to be read in the record.
+        memory_tier : int, default 0
+            So many results are kept in memory as well, decoded. Arrays come from there
+            read-only; what else can change is copied.
 
         Returns
         -------
@@ -242,25 +308,62 @@ class Memory:
         Raises
         ------
         TypeError
-            If `func` cannot be called, or is a coroutine or a generator function.
+            If `func` cannot be called.
         ValueError
             If `ignore` names a parameter that the function does not have, or another
-            option has a value that is not listed.
+            option has a value that is not understood.
         """
-        options = CodeOptions(track, version, tuple(depends), environment)
-        return self._decorate(func, () if ignore is None else ignore, options)
+        unknown = options.keys() - CacheOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"cache() has no option {', '.join(sorted(unknown))}")
+        given: CacheOptions = {**options}  # type: ignore[typeddict-item]
+        if ignore is not None:
+            given["ignore"] = ignore
+        if verbose is not None:
+            given["verbose"] = verbose
+        if mmap_mode is not False:
+            given["mmap_mode"] = mmap_mode
+        if cache_validation_callback is not None:
+            given["cache_validation_callback"] = cache_validation_callback
+        policies_from(self.policies, given)  # what is wrong is told at once
+        return self._decorate(func, given)
 
-    def _decorate(self, func: Any, ignore: Any, options: CodeOptions) -> Any:
+    def _decorate(self, func: Any, options: CacheOptions) -> Any:
         if func is None:
-            return functools.partial(self._decorate, ignore=ignore, options=options)
-        if isinstance(func, staticmethod):
-            return staticmethod(self._decorate(func.__func__, ignore, options))
-        if isinstance(func, (MemorizedFunc, NotMemorizedFunc)):
+            return functools.partial(self._decorate, options=options)
+        if isinstance(func, (staticmethod, classmethod)):
+            return type(func)(self._decorate(func.__func__, options))
+        if isinstance(func, Wrapper):
             func = func.func
-        _check_function(func)
+        if not callable(func):
+            raise TypeError(f"a function is cached, not {func!r}")
         if self.store is None:
-            return NotMemorizedFunc(func)
-        return MemorizedFunc(func, self, ignore=ignore, options=options)
+            return _not_memorized(func)
+        return _memorized_type(func)(func, self, options=options)
+
+    def eval(self, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function through the cache.
+
+        Parameters
+        ----------
+        func : callable
+            The function.
+        *args, **kwargs
+            Its arguments.
+        """
+        return self.cache(func)(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def offline(self) -> Iterator[None]:
+        """Have no function of this memory compute, in all threads, in a ``with`` block.
+
+        A call without a stored result raises `CacheMiss`.
+        """
+        self._times_offline += 1
+        try:
+            yield
+        finally:
+            self._times_offline -= 1
 
     def clear(self, warn: bool = True) -> None:
         """Remove every result in the store.
@@ -278,7 +381,7 @@ class Memory:
         if self.store is None:
             return
         if warn:
-            _log.info("clearing the cache at %s", self.location)
+            logger_for(self.verbose).info("clearing the cache at %s", self.location)
         self.store.clear()
 
     def reduce_size(
@@ -387,16 +490,26 @@ _all_memories: weakref.WeakSet[Memory] = weakref.WeakSet()
 at_exit(_save_all)
 
 
-def _check_function(func: Any) -> None:
-    if not callable(func):
-        raise TypeError(f"a function is cached, not {func!r}")
-    for kind, is_of_kind in (
-        ("a coroutine function", inspect.iscoroutinefunction),
-        ("a generator function", inspect.isgeneratorfunction),
-        ("an asynchronous generator function", inspect.isasyncgenfunction),
-    ):
-        if is_of_kind(func):
-            raise TypeError(
-                f"{function_name(func)}() is {kind}, which cannot be cached yet: "
-                f"cache a function that returns its values"
-            )
+def _memorized_type(func: Any) -> type[MemorizedFunc[Any, Any]]:
+    """Return the class of cached functions for a kind of function."""
+    if inspect.iscoroutinefunction(func):
+        from cachekit.memoization.coroutine import AsyncMemorizedFunc
+
+        return AsyncMemorizedFunc
+    if inspect.isgeneratorfunction(func):
+        from cachekit.memoization.generator import MemorizedGeneratorFunc
+
+        return MemorizedGeneratorFunc
+    if inspect.isasyncgenfunction(func):
+        from cachekit.memoization.async_generator import MemorizedAsyncGeneratorFunc
+
+        return MemorizedAsyncGeneratorFunc
+    return MemorizedFunc
+
+
+def _not_memorized(func: Any) -> NotMemorizedFunc[Any, Any]:
+    if inspect.iscoroutinefunction(func):
+        from cachekit.memoization.uncached import AsyncNotMemorizedFunc
+
+        return AsyncNotMemorizedFunc(func)
+    return NotMemorizedFunc(func)

@@ -1,20 +1,166 @@
-"""What users write as options of a `Memory`, checked."""
+"""What users write as options of a `Memory` or a cached function, checked."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
+from cachekit.hashing.code import Environment, Track
+from cachekit.serialization import Codec, codec_from
 from cachekit.stores.amounts import parse_age, parse_size
 from cachekit.stores.eviction import Limits
+
+MmapMode = Literal["r", "r+", "w+", "c"]
+OnConflict = Literal["wait", "compute"]
+OnError = Literal["warn", "raise"]
 
 # The environment variable with the secret of every memory that is given none.
 SIGNING_KEY = "CACHEKIT_SIGNING_KEY"
 
 # Fewer could be found by trying.
 SHORTEST_SECRET = 16
+
+
+class CacheOptions(TypedDict, total=False):
+    """The options of `cache`, for type checkers; `Memory.cache` says what they do."""
+
+    ignore: Collection[str] | None
+    verbose: int | None
+    mmap_mode: MmapMode | Literal[False] | None
+    cache_validation_callback: Callable[[dict[str, Any]], object] | None
+    track: Track
+    version: object
+    depends: Sequence[Any]
+    environment: Environment
+    expires: float | str | timedelta | None
+    compress: bool | int | str | tuple[str, int] | None
+    on_conflict: OnConflict | None
+    on_error: OnError
+    cache_if: Callable[[Any, float], object] | None
+    redact: Collection[str]
+    memory_tier: int
+
+
+class CodeOptions(NamedTuple):
+    """How the code of a function counts; see `Memory.cache`."""
+
+    track: Any = "deep"
+    version: object = None
+    depends: Sequence[Any] = ()
+    environment: Any = "record"
+
+
+class Policies(NamedTuple):
+    """How the results of a function are kept; see `Memory.cache`.
+
+    Attributes
+    ----------
+    codec : Codec
+        Compresses values.
+    mmap_mode : {"r", "c"} or None
+        How arrays are mapped, if they are.
+    verbose : int
+        How much is said.
+    on_conflict, conflict_timeout, on_error, cache_if
+        As the user gave them.
+    is_valid : callable or None
+        Of joblib: what `cache_validation_callback` was.
+    max_age : float or None
+        Seconds after which a result is computed again.
+    redact : frozenset of str
+        Arguments whose values are not to be read in the record.
+    memory_tier : int
+        How many results are kept in memory, decoded.
+    """
+
+    codec: Codec
+    mmap_mode: Literal["r", "c"] | None = None
+    verbose: int = 0
+    on_conflict: OnConflict = "wait"
+    conflict_timeout: float | None = None
+    on_error: OnError = "warn"
+    is_valid: Callable[[dict[str, Any]], object] | None = None
+    max_age: float | None = None
+    cache_if: Callable[[Any, float], object] | None = None
+    redact: frozenset[str] = frozenset()
+    memory_tier: int = 0
+
+
+def policies_from(defaults: Policies, given: CacheOptions) -> Policies:
+    """Return the policies of a function: those of its memory, but for what is given.
+
+    Raises
+    ------
+    ValueError
+        If a value is not understood.
+    TypeError
+        If something that is to be called cannot be.
+    """
+    callback = given.get("cache_validation_callback")
+    if callback is not None and not callable(callback):
+        raise ValueError(
+            f"cache_validation_callback needs to be callable. Got {callback!r}."
+        )
+    cache_if = given.get("cache_if")
+    if cache_if is not None and not callable(cache_if):
+        raise TypeError(f"cache_if={cache_if!r} is no function")
+    redact: Any = given.get("redact", ())
+    if isinstance(redact, str):
+        raise ValueError(f"redact is a list of names: write redact=[{redact!r}]")
+    tier: Any = given.get("memory_tier", 0)
+    if not isinstance(tier, int) or tier < 0:
+        raise ValueError(f"memory_tier={tier!r} is no number of results")
+    expires = given.get("expires")
+    chosen: dict[str, Any] = {
+        "is_valid": callback,
+        "max_age": None if expires is None else parse_age(expires),
+        "on_error": one_of("on_error", given.get("on_error", "warn"), OnError),
+        "cache_if": cache_if,
+        "redact": frozenset(redact),
+        "memory_tier": tier,
+    }
+    if given.get("verbose") is not None:
+        chosen["verbose"] = given["verbose"]
+    if given.get("mmap_mode", False) is not False:
+        chosen["mmap_mode"] = mmap_mode_from(given["mmap_mode"])
+    compress = given.get("compress")
+    if compress is not None:
+        chosen["codec"] = codec_from(compress)
+    if given.get("on_conflict") is not None:
+        chosen["on_conflict"] = one_of("on_conflict", given["on_conflict"], OnConflict)
+    return defaults._replace(**chosen)
+
+
+def code_options_from(given: CacheOptions) -> CodeOptions:
+    """Return how the code of a function counts."""
+    return CodeOptions(
+        given.get("track", "deep"),
+        given.get("version"),
+        tuple(given.get("depends", ())),
+        given.get("environment", "record"),
+    )
+
+
+def mmap_mode_from(mode: Any) -> Literal["r", "c"] | None:
+    """Return how arrays are mapped.
+
+    A result that a program could change in its file would no longer be what the
+    function returned, so the modes that would write are copy-on-write.
+    """
+    if mode is not None and mode not in get_args(MmapMode):
+        raise ValueError(f"mmap_mode={mode!r} is not None, 'r', 'r+', 'w+' or 'c'")
+    return mode if mode in (None, "r") else "c"
+
+
+def one_of(name: str, value: Any, choices: Any) -> Any:
+    """Check that a value is one of those that a `Literal` lists."""
+    if value not in get_args(choices):
+        listed = " or ".join(map(repr, get_args(choices)))
+        raise ValueError(f"{name}={value!r} is not {listed}")
+    return value
 
 
 def seconds_from(timeout: Any) -> float | None:

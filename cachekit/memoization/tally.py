@@ -36,6 +36,25 @@ class Tally(NamedTuple):
     seconds_computed: float
 
 
+class CacheInfo(NamedTuple):
+    """What a cache did for one function in this process.
+
+    Attributes
+    ----------
+    hits, misses : int
+        Calls answered from the store, and calls computed.
+    bytes : int
+        Size of all stored results of the function, also of other processes.
+    seconds_saved : float
+        What the hits had taken to compute.
+    """
+
+    hits: int
+    misses: int
+    bytes: int
+    seconds_saved: float
+
+
 class CallCounter:
     """Counts calls; one for each `Memory`."""
 
@@ -44,7 +63,7 @@ class CallCounter:
         self._recent: deque[EntryKey] = deque()
         self._hits: Counter[EntryKey] = Counter()
         self._unsaved: Counter[EntryKey] = Counter()
-        self._misses = 0
+        self._misses: Counter[str] = Counter()
         self._seconds_computed = 0.0
         self._pid = os.getpid()
 
@@ -55,10 +74,10 @@ class CallCounter:
         if len(self._recent) >= MOST_RECENT:
             self._count_recent()
 
-    def miss(self, seconds: float) -> None:
+    def miss(self, function: str, seconds: float) -> None:
         """Count a call that was computed."""
         with self._lock:
-            self._misses += 1
+            self._misses[function] += 1
             self._seconds_computed += seconds
 
     def tally(self, store: Store) -> Tally:
@@ -66,9 +85,19 @@ class CallCounter:
         self._count_recent()
         with self._lock:
             hits = dict(self._hits)
-            misses, computed = self._misses, self._seconds_computed
+            misses, computed = self._misses.total(), self._seconds_computed
         saved = sum(count * _seconds(store, key) for key, count in hits.items())
         return Tally(sum(hits.values()), misses, saved, computed)
+
+    def info(self, store: Store, function: str) -> CacheInfo:
+        """Sum up for one function."""
+        self._count_recent()
+        with self._lock:
+            hits = {key: n for key, n in self._hits.items() if key.function == function}
+            misses = self._misses[function]
+        saved = sum(count * _seconds(store, key) for key, count in hits.items())
+        size = sum(info.size for info in store.entries(function))
+        return CacheInfo(sum(hits.values()), misses, size, saved)
 
     def save(self, store: Store) -> None:
         """Add the hits since the last time to the store's statistics."""

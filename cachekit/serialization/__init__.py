@@ -1,6 +1,13 @@
 """Value to bytes and back, with every byte checked; knows no keys and no stores."""
 
 from cachekit.serialization.codecs import Codec, codec_from
+from cachekit.serialization.items import (
+    ItemWriter,
+    check_items,
+    is_items,
+    read_items,
+)
+from cachekit.serialization.mapping import map_value
 from cachekit.serialization.persistence import dump, load, read_value, write_value
 from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.streams import CompressorWrapper, register_compressor
@@ -8,11 +15,16 @@ from cachekit.serialization.streams import CompressorWrapper, register_compresso
 __all__ = [
     "Codec",
     "CompressorWrapper",
+    "ItemWriter",
     "Label",
     "Seal",
+    "check_items",
     "codec_from",
     "dump",
+    "is_items",
     "load",
+    "map_value",
+    "read_items",
     "read_value",
     "register_compressor",
     "write_value",

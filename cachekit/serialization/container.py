@@ -50,6 +50,8 @@ HEADER = struct.Struct("<8sIIQ")
 _SEGMENT = struct.Struct("<16sQII")
 _CHUNK = struct.Struct("<QQQQ")
 TRAILER = struct.Struct("<QQ32sQ8s")
+_PLACES = struct.Struct("<QQ")
+_END = struct.Struct("<Q8s")
 UNSIGNED = bytes(32)
 
 # An index of one chunk: a segment and its only entry.
@@ -93,7 +95,7 @@ def pack_segment(segment: Segment) -> bytes:
 
 def pack_places(index: bytes, offset: int) -> bytes:
     """Return how a trailer begins: where the index is."""
-    return struct.pack("<QQ", offset, len(index))
+    return _PLACES.pack(offset, len(index))
 
 
 def pack_trailer(
@@ -101,8 +103,17 @@ def pack_trailer(
 ) -> bytes:
     """Return the end of a container whose index is at an offset."""
     checked = pack_places(index, offset) + signature
-    checksum = xxh3_64_intdigest(header + index + checked)
-    return checked + struct.pack("<Q8s", checksum, END_MAGIC)
+    checksum = xxh3_64_intdigest(b"".join((header, index, checked)))
+    return checked + _END.pack(checksum, END_MAGIC)
+
+
+def pack_around(stream: bytes | bytearray) -> tuple[bytes, bytes]:
+    """Return header and index of a container of this one chunk and no more."""
+    size = len(stream)
+    whole = HEADER.size + size + _ONE_CHUNK_AND_TRAILER.size
+    checksum = xxh3_64_intdigest(stream)
+    one_chunk = (_NONE, size, 1, 1, HEADER.size, size, size, checksum)
+    return HEADER.pack(MAGIC, VERSION, 0, whole), _ONE_CHUNK.pack(*one_chunk)
 
 
 def length_told(head: bytes | bytearray | memoryview) -> int:

@@ -12,6 +12,7 @@ What is read may be a file of joblib's as well.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import pickle
@@ -20,7 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from cachekit.errors import ContainerError, CorruptedFile, UnsupportedContainer
 from cachekit.serialization import (
@@ -217,6 +218,68 @@ def write_value(
     return _write_container(value, file, codec, pickling.SMALLEST_BUFFER, seal)
 
 
+def write_value_to(
+    folder: Folder, name: str, value: object, codec: Codec, seal: Seal | Label | None
+) -> int:
+    """Write a value as a new file, a small one by one call; return its size in bytes.
+
+    Parameters
+    ----------
+    folder : Folder
+        Takes the file.
+    name : str
+        What the file is called there.
+    value, codec, seal
+        As for `write_value`.
+
+    Raises
+    ------
+    Exception
+        Whatever the value's own pickling raises.
+    """
+    later: Any = _OpenedLater(functools.partial(folder.open, name))
+    writer = writing.Writer(later, codec, seal)
+    try:
+        outside = pickling.write_pickle(value, writer)
+        small = None if outside else writer.pack_small()
+        if small is None:
+            return _finish(writer, outside)
+    finally:
+        writer.close()
+        later.close()
+    folder.write(name, small)
+    return len(small)
+
+
+class Folder(Protocol):
+    """Takes new files: the staging of an entry."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for writing."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole."""
+        ...
+
+
+class _OpenedLater:
+    """A file that is not opened before it is used."""
+
+    def __init__(self, open_file: Callable[[], BinaryIO]) -> None:
+        self._open = open_file
+        self._file: BinaryIO | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._file is None:
+            self._file = self._open()
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 def read_value(
     file: BinaryIO,
     *,
@@ -306,11 +369,15 @@ def _write_container(
     writer = writing.Writer(file, codec, seal)
     try:
         outside = pickling.write_pickle(value, writer, smallest_buffer=smallest_buffer)
-        for memory in outside:
-            writer.add_buffer(memory.blocks, memory.item_size)
-        return writer.finish()
+        return _finish(writer, outside)
     finally:
         writer.close()
+
+
+def _finish(writer: writing.Writer, outside: list[pickling.OutOfBand]) -> int:
+    for memory in outside:
+        writer.add_buffer(memory.blocks, memory.item_size)
+    return writer.finish()
 
 
 class _Reader:

@@ -248,9 +248,12 @@ def _write_with(
     table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
     # Not `pickler.dispatch_table = ...`: cloudpickle's has a table of its class, which
     # hides the one that pickle reads.
-    vars(pickle.Pickler)["dispatch_table"].__set__(pickler, {**table, **_reducers()})
+    _set_table(pickler, {**table, **_reducers()})
     pickler.dump(value)
     return outside
+
+
+_set_table = vars(pickle.Pickler)["dispatch_table"].__set__
 
 
 def _item_size(buffer: pickle.PickleBuffer) -> int:

@@ -22,6 +22,7 @@ from cachekit.serialization.container import (
     UNSIGNED,
     VERSION,
     Segment,
+    pack_around,
     pack_places,
     pack_segment,
     pack_trailer,
@@ -55,10 +56,9 @@ class Writer:
         self._seal = seal
         self._signed: blake3 | None = None  # what was written since the header
         self._start: int | None = None  # where the container starts, once that is known
-        self._unwritten: list[bytes | memoryview] = []
-        self._unwritten_bytes = 0
         self._compressor = _Compressor()
-        self.restart()
+        self._segments: list[Segment] = []  # empty as long as all is in the rest
+        self._rest = bytearray()
 
     def restart(self) -> None:
         """Forget what was written, to begin anew."""
@@ -66,15 +66,8 @@ class Writer:
             self._file.seek(self._start)
             self._file.truncate()
         self._compressor.close()
-        self._unwritten.clear()
-        self._unwritten_bytes = 0
-        self._position = 0
-        self._segments: list[Segment] = []
+        self._segments = []
         self._rest = bytearray()
-        self._put(HEADER.pack(MAGIC, VERSION, 0, 0))
-        if isinstance(self._seal, Seal):
-            self._signed = self._seal.begin()
-        self._begin_segment(1)
 
     def write(self, piece: Any) -> None:
         """Take a piece of the stream, which must stay as it is until `finish`."""
@@ -111,6 +104,10 @@ class Writer:
 
     def finish(self) -> int:
         """Write the index and the trailer; return the size of the container."""
+        small = self.pack_small()
+        if small is not None:
+            write_all(self._file, small)
+            return len(small)
         self._end_segment()
         for piece in self._compressor.finish():
             self._put_chunk(*piece)
@@ -119,8 +116,7 @@ class Writer:
         length = offset + len(index) + TRAILER.size
         header = HEADER.pack(MAGIC, VERSION, 0, length)
         self._put(index)
-        signature = self._signature(header, pack_places(index, offset))
-        self._put(pack_trailer(header, index, offset, signature))
+        self._put(self._trailer(header, index, offset))
         if self._start is None:
             self._unwritten[0] = header
             self._flush()
@@ -135,19 +131,50 @@ class Writer:
         """Let go of threads, whether it is finished or not."""
         self._compressor.close()
 
-    def _signature(self, header: bytes, places: bytes) -> bytes:
+    def pack_small(self) -> bytes | None:
+        """Return the whole container if nothing but a small stream was taken.
+
+        The file is untouched then, and `finish` need not be called. Of any other
+        container it returns None.
+        """
+        stream = self._rest
+        is_small = not self._segments and 0 < len(stream) < SMALL_CONTAINER
+        if not is_small or type(self._codec) is not NoCompression:
+            return None
+        header, index = pack_around(stream)
+        if isinstance(self._seal, Seal):
+            self._signed = self._seal.begin()
+            self._signed.update(stream)
+            self._signed.update(index)
+        trailer = self._trailer(header, index, HEADER.size + len(stream))
+        return b"".join((header, stream, index, trailer))
+
+    def _trailer(self, header: bytes, index: bytes, offset: int) -> bytes:
+        signature = UNSIGNED
         if isinstance(self._seal, Label):
-            return self._seal.mark
-        if self._seal is None or self._signed is None:
-            return UNSIGNED
-        self._signed.update(places)
-        return self._seal.signature(self._signed, header, END_MAGIC)
+            signature = self._seal.mark
+        elif self._seal is not None and self._signed is not None:
+            self._signed.update(pack_places(index, offset))
+            signature = self._seal.signature(self._signed, header, END_MAGIC)
+        return pack_trailer(header, index, offset, signature)
+
+    def _begin(self) -> None:
+        self._unwritten: list[bytes | memoryview] = []
+        self._unwritten_bytes = 0
+        self._position = 0
+        self._signed = None
+        self._put(HEADER.pack(MAGIC, VERSION, 0, 0))
+        if isinstance(self._seal, Seal):
+            self._signed = self._seal.begin()
+        self._begin_segment(1)
 
     def _begin_segment(self, item_size: int) -> None:
         self._segment_codec: Codec | None = None  # chosen when its first chunk is here
         self._segments.append(Segment(self._codec.name, 0, item_size, []))
 
     def _end_segment(self) -> None:
+        if not self._segments:
+            self._begin()
         if self._rest:
             self._take_rest()
 
@@ -156,6 +183,8 @@ class Writer:
         self._take(chunk)
 
     def _take(self, chunk: memoryview) -> None:
+        if not self._segments:
+            self._begin()
         number = len(self._segments) - 1
         codec = self._segment_codec
         if codec is None:

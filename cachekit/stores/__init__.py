@@ -2,6 +2,10 @@
 
 from cachekit.stores.base import DictStore, EntryInfo, EntryKey, Staging, Store
 from cachekit.stores.flights import Turn
+from cachekit.stores.joblib_backends import (
+    StoreBackendBase,
+    register_store_backend,
+)
 from cachekit.stores.local import LocalStore
 from cachekit.stores.registry import is_remote, open_store, register_store
 from cachekit.stores.remote import RemoteStore
@@ -16,9 +20,11 @@ __all__ = [
     "RemoteStore",
     "Staging",
     "Store",
+    "StoreBackendBase",
     "TieredStore",
     "Turn",
     "is_remote",
     "open_store",
     "register_store",
+    "register_store_backend",
 ]

@@ -9,15 +9,19 @@ first wins.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import os
 import re
+import shutil
+import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
@@ -27,6 +31,9 @@ from cachekit.stores.flights import SingleFlight
 # The file whose presence makes an entry, and the facts about it.
 VALUE = "value"
 RECORD = "record.json"
+
+# The folder of the files that a call has made.
+FILES = "files"
 
 # An empty file beside them, so that a pin goes where the entry goes.
 PIN = "pinned"
@@ -137,6 +144,14 @@ class Staging(ABC):
         with self.open(name) as file:
             file.write(content)
 
+    def folder(self) -> Path | None:
+        """Return a folder of this machine whose files become those of the entry.
+
+        None where there is no such folder: files are then written by `open`, with
+        names that begin with ``files/``.
+        """
+        return None
+
     @abstractmethod
     def commit(self) -> bool:
         """Publish the entry; return False if another writer was first."""
@@ -224,6 +239,42 @@ class Store(ABC):
     def read(self, key: EntryKey, name: str) -> bytes | None:
         """Return one file of an entry, or None if it is absent."""
 
+    def locate(self, key: EntryKey) -> str | None:  # noqa: ARG002
+        """Return the path of a value; None if it is absent, or not on this machine."""
+        return None
+
+    def note_use(self, key: EntryKey) -> None:  # noqa: B027
+        """Note that an entry was used, where `open` was not what used it."""
+
+    def files(self, key: EntryKey, names: Iterable[str]) -> Path:
+        """Return the folder of this machine in which files of an entry are.
+
+        Parameters
+        ----------
+        key : EntryKey
+            The entry.
+        names : iterable of str
+            The files that are wanted, relative to the folder.
+
+        Raises
+        ------
+        EntryNotFound
+            If one of them is gone.
+        """
+        folder = temporary_folder() / key.path / FILES
+        for name in names:
+            path = folder / name
+            if path.exists():
+                continue
+            content = self.read(key, f"{FILES}/{name}")
+            if content is None:
+                raise absent_entry(self, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{threading.get_ident()}.partial")
+            partial.write_bytes(content)
+            partial.replace(path)
+        return folder
+
     @abstractmethod
     def stage(self, key: EntryKey) -> Staging:
         """Start to write an entry."""
@@ -292,6 +343,23 @@ def _begin_anew_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew_in_child)
+
+
+def temporary_folder() -> Path:
+    """Return a folder that is removed when this process ends."""
+    return _temporary_folder(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _temporary_folder(process: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="cachekit-"))
+
+    def remove() -> None:
+        if os.getpid() == process:  # not by a forked child
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def absent_entry(store: Store, key: EntryKey) -> EntryNotFound:

@@ -58,6 +58,7 @@ class FileLeases(Leases):
 
     def __init__(self, folder: Path, prepare: Callable[[], object]) -> None:
         self._folder = folder
+        self._base = f"{folder}{os.sep}"
         self._prepare = prepare
         self._swept_by: int | None = None
 
@@ -69,7 +70,7 @@ class FileLeases(Leases):
         OSError
             If none can be written there.
         """
-        path = f"{self._folder}{os.sep}{name}"
+        path = self._base + name
         me = who_am_i(os.getpid())
         lease = _FileLease(path, b"%s%x" % (me, next(_count)))
         try:
@@ -181,8 +182,10 @@ class _FileLease(Lease):
         # Nobody takes over what is as young as that; then its text need not be read.
         is_young = time.monotonic() - self._since < SILENT_SECONDS / 2
         if self.process == os.getpid() and (is_young or self._is_mine()):
-            with contextlib.suppress(OSError):
+            try:  # noqa: SIM105  (for each miss)
                 os.unlink(self.place)  # noqa: PTH108  (half the time of a Path's)
+            except OSError:
+                pass
 
 
 class _Seen:

@@ -43,3 +43,16 @@ def check_store(about: bytes, location: str) -> None:
 def code_path(key: EntryKey) -> str:
     """Return where the code version of a key is described."""
     return f"{folder_name(key.function)}/{key.fingerprint}/code.json"
+
+
+def file_names(record: bytes | None) -> list[str]:
+    """Return the names of the files that a call has made, as its record has them."""
+    try:
+        files = json.loads(record or b"{}").get("files") or {}
+    except (ValueError, AttributeError):
+        return []
+    return [name for name in files if _is_inside(name)]
+
+
+def _is_inside(name: str) -> bool:
+    return not name.startswith("/") and ".." not in name.split("/")

@@ -143,16 +143,15 @@ class Heart:
     def forget(self) -> None:
         """Begin anew, in a forked child: the leases are its parent's."""
         self._lock = threading.RLock()
-        # Weak, so that a lease ends with its turn, however that is lost.
-        self._held: weakref.WeakValueDictionary[str, Lease] = (
-            weakref.WeakValueDictionary()
-        )
+        # Weak, so that a lease ends with its turn, however that is lost. Not a
+        # `WeakValueDictionary`, which takes three times as long.
+        self._held: dict[str, weakref.ref[Lease]] = {}
         self._thread: threading.Thread | None = None
 
     def beat_for(self, lease: Lease) -> None:
         """Show it of this lease from now on."""
         with self._lock:
-            self._held[lease.place] = lease
+            self._held[lease.place] = weakref.ref(lease)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._beat, name="cachekit-leases", daemon=True
@@ -170,13 +169,23 @@ class Heart:
     def _beat(self) -> None:
         while True:
             time.sleep(self._seconds)
-            with self._lock:
-                held = list(self._held.values())
-            for lease in held:
+            for lease in self._living():
                 try:
                     lease.beat()
                 except Exception as error:  # noqa: BLE001  (others are to beat on)
                     _log.debug("no sign of life at %s: %r", lease.place, error)
+
+    def _living(self) -> list[Lease]:
+        """Return the leases that are held, and forget those that are lost."""
+        living = []
+        with self._lock:
+            for place, held in list(self._held.items()):
+                lease = held()
+                if lease is None:
+                    del self._held[place]
+                else:
+                    living.append(lease)
+        return living
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cachekit.stores.base import PIN, RECORD, VALUE, EntryInfo, EntryKey
+from cachekit.stores.base import FILES, PIN, RECORD, VALUE, EntryInfo, EntryKey
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _PREFIX = re.compile(r"[0-9a-f]{2}")
@@ -75,7 +75,7 @@ def _names_below(folder: str) -> Iterator[tuple[str, int | None]]:
 def _measure(entry: str, folder: int | None) -> tuple[int, float, bool] | None:
     """Return size, last use and pin; None if it is just gone, or has no value.
 
-    Asks for the three files that an entry may have rather than which it has: to list
+    Asks for the files that an entry may have rather than which it has: to list
     its folder takes as long as all of that.
     """
     try:
@@ -86,5 +86,22 @@ def _measure(entry: str, folder: int | None) -> tuple[int, float, bool] | None:
         size = value.st_size + os.stat(entry + RECORD, dir_fd=folder).st_size
     except FileNotFoundError:
         size = value.st_size
+    if os.access(entry + FILES, os.F_OK, dir_fd=folder):
+        size += _size_of_files(entry, folder)
     is_pinned = os.access(entry + PIN, os.F_OK, dir_fd=folder)
     return size, value.st_mtime, is_pinned
+
+
+def _size_of_files(entry: str, folder: int | None) -> int:
+    """Return the bytes of the files that a call has made."""
+    total = 0
+    if folder is None:
+        walk = ((where, names) for where, _, names in os.walk(entry + FILES))
+        for where, names in walk:
+            total += sum(os.path.getsize(f"{where}/{name}") for name in names)  # noqa: PTH202
+        return total
+    for _, _, names, opened in os.fwalk(entry + FILES, dir_fd=folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(name, dir_fd=opened, follow_symlinks=False).st_size
+    return total

@@ -9,6 +9,7 @@
       .staging/<process>-<uuid>/            entries being written
       .leases/<key>                         who is computing an entry
       .stats/<process>-<uuid>.json          how often entries were used
+      .files/<digest>                       digests of large files, in the default store
 
 Everything is written into ``.staging`` and renamed to its final name: readers see a
 whole entry or none, whatever dies in between. Anything under a name that begins
@@ -32,6 +33,7 @@ from typing import BinaryIO
 
 from cachekit.stores import statistics
 from cachekit.stores.base import (
+    FILES,
     PIN,
     RECORD,
     VALUE,
@@ -67,7 +69,7 @@ _PASS_BY = {
 }
 
 # What is found in a folder that a store has for itself, before it is one.
-_OF_A_NEW_STORE = {*_PASS_BY, ".staging", ".leases", ".stats"}
+_OF_A_NEW_STORE = {*_PASS_BY, ".files", ".staging", ".leases", ".stats"}
 
 # A pipe in the place of a value is not waited for.
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -132,7 +134,8 @@ class LocalStore(Store):
         """Open the value of an entry, and note that it was used; None if absent."""
         path = f"{self._base}{key.path}/{VALUE}"
         try:
-            return _small(path) or open(path, "rb", buffering=0)  # noqa: PTH123  (hot path)
+            handle = os.open(path, _READ_ONLY)
+            return _small(handle, path) or open(path, "rb", buffering=0)  # noqa: PTH123  (hot path)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -142,6 +145,23 @@ class LocalStore(Store):
             return (self.root / key.path / VALUE).open("rb", buffering=0)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def locate(self, key: EntryKey) -> str | None:
+        """Return the path of a value; None if it is absent."""
+        path = f"{self._base}{key.path}/{VALUE}"
+        return path if os.path.isfile(path) else None  # noqa: PTH113
+
+    def note_use(self, key: EntryKey) -> None:
+        """Note that an entry was used."""
+        path = f"{self._base}{key.path}/{VALUE}"
+        try:
+            _touch(path, os.stat(path).st_mtime)  # noqa: PTH116
+        except OSError:
+            return
+
+    def files(self, key: EntryKey, names: Iterable[str]) -> Path:  # noqa: ARG002
+        """Return the folder of the files of an entry: they are there already."""
+        return self.root / key.path / FILES
 
     def contains(self, key: EntryKey) -> bool:
         """Tell whether there is an entry."""
@@ -240,8 +260,11 @@ class LocalStore(Store):
     def _prepare(self) -> None:
         """Make the root, check that it is ours, sweep what dead processes left."""
         if self._prepared_by == os.getpid():
-            with contextlib.suppress(OSError):
+            try:
                 os.stat(f"{self._base}store.json")  # noqa: PTH116  (for each commit)
+            except OSError:
+                pass
+            else:
                 return
         self._staging.make_root()
         if not self._is_ours():
@@ -325,25 +348,29 @@ class LocalStore(Store):
         return total
 
 
-def _small(path: str) -> BinaryIO | None:
+def _small(handle: int, path: str) -> BinaryIO | None:
     """Read a small value, and note that it was used; None if it is large.
 
     A file object would take as long as all the rest.
     """
-    handle = os.open(path, _READ_ONLY)
     try:
         facts = os.fstat(handle)
         if not S_ISREG(facts.st_mode):
             raise IsADirectoryError(errno.EISDIR, "there is no file", path)
-        if time.time() - facts.st_mtime > TOUCH_SECONDS:
-            with contextlib.suppress(OSError):  # a shared cache may be read-only
-                os.utime(path)
+        _touch(path, facts.st_mtime)
         if facts.st_size > SMALL_VALUE:
             return None
-        content = os.read(handle, SMALL_VALUE)
+        content = os.read(handle, facts.st_size)
         return io.BytesIO(content) if len(content) == facts.st_size else None
     finally:
         os.close(handle)
+
+
+def _touch(path: str, last: float) -> None:
+    """Note that a value was used, unless that was noted just now."""
+    if time.time() - last > TOUCH_SECONDS:
+        with contextlib.suppress(OSError):  # a shared cache may be read-only
+            os.utime(path)
 
 
 class _LocalStaging(Staging):
@@ -353,16 +380,23 @@ class _LocalStaging(Staging):
         self._folder = area.new_folder()
         self._is_published = False
 
+    def folder(self) -> Path:
+        folder = Path(self._folder, FILES)
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def open(self, name: str) -> BinaryIO:
+        if "/" in name:
+            Path(self._folder, name).parent.mkdir(parents=True, exist_ok=True)
         # What `open` does, but for asking whether it is a terminal.
         return io.BufferedWriter(io.FileIO(f"{self._folder}/{name}", "wb"))
 
     def write(self, name: str, content: bytes) -> None:
         handle = os.open(f"{self._folder}/{name}", _NEW_FILE, 0o666)
         try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
+            written = os.write(handle, content)
+            while written < len(content):  # as when a disk fills
+                written += os.write(handle, memoryview(content)[written:])
         finally:
             os.close(handle)
 

@@ -49,7 +49,9 @@ _LONGEST_MERGE = 600.0
 # A lease that was not touched for so long is nobody's.
 _ABANDONED_SECONDS = 24 * 3600
 
-_ENTRY = re.compile(r"([^/]+)/([0-9a-f]{32})/([0-9a-f]{2})/([0-9a-f]{30})/([^/]+)")
+_ENTRY = re.compile(
+    r"([^/]+)/([0-9a-f]{32})/([0-9a-f]{2})/([0-9a-f]{30})/([^/]+|files/.+)"
+)
 _STATISTICS = re.compile(r"\.stats/[^/]+\.json")
 _LEASE = re.compile(r"\.leases/[0-9a-f]{48}(\.[0-9a-f]+\.lost)?")
 _CODE = re.compile(r"[^/]+/[0-9a-f]{32}/code\.json")

@@ -92,8 +92,11 @@ class StagingArea:
     def publish(self, staged: str, final: str) -> bool:
         """Rename a staged folder to its final name; False if there is one already."""
         if not self._durable:
-            with contextlib.suppress(OSError):
+            try:
                 os.rename(staged, final)  # noqa: PTH104  (the usual case, in one call)
+            except OSError:
+                pass
+            else:
                 return True
         return self._publish(Path(staged), Path(final))
 

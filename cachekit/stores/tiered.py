@@ -15,13 +15,23 @@ import functools
 import io
 import shutil
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from cachekit.errors import EntryNotFound, StoreError, warn
 from cachekit.stores.background import at_exit, wait_for_all
-from cachekit.stores.base import RECORD, VALUE, EntryInfo, EntryKey, Staging, Store
+from cachekit.stores.base import (
+    FILES,
+    RECORD,
+    VALUE,
+    EntryInfo,
+    EntryKey,
+    Staging,
+    Store,
+)
 from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.layout import file_names
 from cachekit.stores.sending import UntilSent, sending_between
 
 # Of so many entries it is known that they were opened far.
@@ -127,6 +137,31 @@ class TieredStore(Store):
             self._from_far.add(key.path)
         return file
 
+    def locate(self, key: EntryKey) -> str | None:
+        """Return the path of a value near; what is found far is copied there first."""
+        path = self.near.locate(key)
+        if path is not None or self.near.is_read_only:
+            return path
+        file = self._open_far(key)
+        if file is None:
+            return None
+        with file:
+            self._try(self.near, lambda: self._fill(key, file))
+        return self.near.locate(key)
+
+    def note_use(self, key: EntryKey) -> None:
+        """Note that an entry was used."""
+        self.near.note_use(key)
+
+    def files(self, key: EntryKey, names: Iterable[str]) -> Path:
+        """Return the folder in which files of an entry are on this machine."""
+        names = list(names)
+        if self.near.contains(key):
+            folder = self.near.files(key, names)
+            if all((folder / name).exists() for name in names):
+                return folder
+        return self.far.files(key, names)
+
     def peek(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry, which does not count as a use."""
         return self.near.peek(key) or self.far.peek(key)
@@ -155,7 +190,7 @@ class TieredStore(Store):
     def _fill(self, key: EntryKey, value: BinaryIO) -> None:
         record: list[bytes | None] = [None]  # unless that fails
         self._try(self.far, lambda: record.append(self.far.read(key, RECORD)))
-        _write(self.near, key, value, record[-1])
+        _write(self.near, key, value, record[-1], self.far)
 
     # --- commit ---
 
@@ -184,7 +219,8 @@ class TieredStore(Store):
         value = self.near.peek(key)
         if value is not None:  # else it was evicted meanwhile
             with value:
-                _write(self.far, key, value, self.near.read(key, RECORD), over=over)
+                record = self.near.read(key, RECORD)
+                _write(self.far, key, value, record, self.near, over=over)
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry from both."""
@@ -335,6 +371,14 @@ class ReadOnlyStore(Store):
         """Return one file of an entry, or None if it is absent."""
         return self.store.read(key, name)
 
+    def locate(self, key: EntryKey) -> str | None:
+        """Return the path of a value, to be mapped; None if there is none."""
+        return self.store.locate(key)
+
+    def files(self, key: EntryKey, names: Iterable[str]) -> Path:
+        """Return the folder in which files of an entry are on this machine."""
+        return self.store.files(key, names)
+
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
         """List the entries, or those of one function, in no order."""
         return self.store.entries(function)
@@ -390,6 +434,9 @@ class _NearFirst(Staging):
     def open(self, name: str) -> BinaryIO:
         return self._near.open(name)
 
+    def folder(self) -> Path | None:
+        return self._near.folder()
+
     def commit(self) -> bool:
         is_first = self._near.commit()
         if is_first:
@@ -409,11 +456,18 @@ def _write(
     key: EntryKey,
     value: BinaryIO,
     record: bytes | None,
+    source: Store,
     *,
     over: bool = False,
 ) -> None:
-    """Write a copy of an entry."""
+    """Write a copy of an entry of another store."""
     with store.stage(key) as staging:
+        names = file_names(record)
+        folder = source.files(key, names) if names else Path()
+        for name in names:
+            file = staging.open(f"{FILES}/{name}")
+            with (folder / name).open("rb") as found, file:
+                shutil.copyfileobj(found, file, 1 << 20)
         with staging.open(VALUE) as file:
             shutil.copyfileobj(value, file, 1 << 20)
         if record is not None:

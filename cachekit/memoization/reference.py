@@ -1,0 +1,193 @@
+"""A result that is not loaded yet: where it is, and its digest."""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from cachekit.errors import ContainerError, EntryNotFound
+from cachekit.memoization.entries import Entries, metadata
+from cachekit.memoization.lineage import Record
+from cachekit.memoization.options import Policies
+from cachekit.stores import EntryKey
+
+if TYPE_CHECKING:
+    from cachekit.memoization.memory import Memory
+
+
+class MemorizedResult:
+    """A stored result; made by `MemorizedFunc.call_and_shelve`.
+
+    As an argument of a cached function it counts by the digest of its value, which is
+    not loaded for that: two references to equal values are the same argument.
+
+    Parameters
+    ----------
+    location : Memory, str, path or Store
+        Where the result is.
+    call_id : EntryKey or sequence of str
+        Function, fingerprint and digest of the call.
+    backend : str, default "local"
+        As for `Memory`.
+    mmap_mode : {"r", "r+", "w+", "c"}, optional
+        How arrays are mapped; see `Memory`.
+    verbose : int, default 0
+        As for `Memory`.
+    timestamp, metadata : object, optional
+        Accepted for joblib's sake; the record is read instead.
+
+    Examples
+    --------
+    >>> shelved = load_data.call_and_shelve("2026")  # doctest: +SKIP
+    >>> shelved.get()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        location: Any,
+        call_id: Any,
+        backend: str = "local",
+        mmap_mode: Any = None,
+        verbose: int = 0,
+        timestamp: object = None,  # noqa: ARG002
+        metadata: object = None,  # noqa: ARG002
+    ) -> None:
+        from cachekit.memoization.memory import Memory
+
+        memory = location
+        if not isinstance(location, Memory):
+            memory = Memory(location, backend, mmap_mode=mmap_mode, verbose=verbose)
+        key = EntryKey(*call_id)
+        self._set(_entries_of(memory, key, memory.policies, {}), key)
+
+    @classmethod
+    def in_entries(cls, entries: Entries, key: EntryKey) -> MemorizedResult:
+        """Return a reference to an entry of a function."""
+        reference = cls.__new__(cls)
+        reference._set(entries, key)
+        return reference
+
+    def _set(self, entries: Entries, key: EntryKey) -> None:
+        self._entries = entries
+        self.key = key
+
+    def get(self) -> Any:
+        """Load the result.
+
+        Raises
+        ------
+        EntryNotFound
+            If the result is gone, or damaged; also a `KeyError`.
+        StoreError, OSError
+            If the store cannot be read.
+        """
+        try:
+            hit = self._entries.open(self.key)
+        except (ContainerError, IsADirectoryError) as error:
+            raise EntryNotFound(
+                f"the result {self.key.path} at {self.location} is corrupted: {error}; "
+                f"call the function again to compute it anew"
+            ) from error
+        if hit is None:
+            raise EntryNotFound(
+                f"there is no result {self.key.path} at {self.location} any more; call "
+                f"the function again to compute it anew"
+            )
+        return hit[0]
+
+    def clear(self) -> None:
+        """Remove the result from the store; silent if it is gone."""
+        self._entries.forget(self.key)
+        vars(self).pop("record", None)
+
+    @property
+    def location(self) -> str:
+        """Where the result is kept."""
+        return self._entries.store.location
+
+    @property
+    def store_backend(self) -> Any:
+        """The store; joblib's name for it."""
+        return self._entries.store
+
+    @property
+    def mmap_mode(self) -> str | None:
+        """How arrays are mapped."""
+        return self._entries.policies.mmap_mode
+
+    @property
+    def func(self) -> str:
+        """The function's name, ``module.qualname``."""
+        return self._entries.name
+
+    @property
+    def func_id(self) -> str:
+        """The function's name; joblib's name for it."""
+        return self._entries.name
+
+    @property
+    def args_id(self) -> str:
+        """The digest of the call."""
+        return self.key.digest
+
+    @functools.cached_property
+    def record(self) -> Record | None:
+        """What is known of the call; None if that is gone."""
+        return self._entries.facts(self.key)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What joblib has in its metadata: duration, time and arguments."""
+        return {} if self.record is None else metadata(self.record)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the call took."""
+        return None if self.record is None else self.record.seconds_computing
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When the call began."""
+        return (
+            None if self.record is None else datetime.fromisoformat(self.record.started)
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f'MemorizedResult(location="{self.location}", func="{self.func}", '
+            f'args_id="{self.args_id}")'
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MemorizedResult):
+            return NotImplemented
+        return (self.key, self.location) == (other.key, other.location)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        entries = self._entries
+        about = (entries.policies.mmap_mode, dict(entries.modules))
+        return (_reference, (entries.memory, self.key, *about))
+
+    def __cachekit_hash__(self) -> object:
+        """Count by the digest of the value; where that has none, by the call's."""
+        whole = None if self.record is None else self.record.value
+        return ("a reference", whole if whole is not None else tuple(self.key))
+
+
+def _entries_of(
+    memory: Memory, key: EntryKey, policies: Policies, modules: dict[str, str]
+) -> Entries:
+    if memory.store is None:
+        raise TypeError("a memory without a store has no results")
+    return Entries(key.function, memory, memory.store, policies, modules, "")
+
+
+def _reference(
+    memory: Memory, key: EntryKey, mmap_mode: Any, modules: dict[str, str]
+) -> MemorizedResult:
+    policies = memory.policies._replace(mmap_mode=mmap_mode)
+    return MemorizedResult.in_entries(_entries_of(memory, key, policies, modules), key)

@@ -1,0 +1,87 @@
+"""Which commit of the user's repository the code of a function is of."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+# A repository that takes longer to tell its state is not waited for.
+TIMEOUT_SECONDS = 10.0
+
+
+def commit_of(source: str, *, patience: float) -> dict[str, Any] | None:
+    """Return commit and dirtiness of the repository that a file is in.
+
+    Git is asked once in a process, in the background: in a large repository it takes
+    longer than many a call.
+
+    Parameters
+    ----------
+    source : str
+        Path of the file; what is no file is taken to be in the working directory.
+    patience : float
+        Seconds to wait for git at most.
+
+    Returns
+    -------
+    dict or None
+        ``commit`` and ``is_dirty``; None if there is no repository, no git, or no
+        answer yet.
+    """
+    root = _repository_of(source)
+    if root is None:
+        return None
+    try:
+        return _asked(root).result(timeout=patience)
+    except concurrent.futures.TimeoutError:
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _repository_of(source: str) -> Path | None:
+    try:
+        path = Path(source).absolute()
+        inside = path.parent if path.is_file() else Path.cwd()
+        folders = (inside, *inside.parents)
+        return next((f for f in folders if (f / ".git").exists()), None)
+    except (OSError, ValueError):  # no such folder any more, or an odd name
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _asked(root: Path) -> concurrent.futures.Future[dict[str, Any] | None]:
+    answer: concurrent.futures.Future[dict[str, Any] | None]
+    answer = concurrent.futures.Future()
+
+    def ask() -> None:
+        answer.set_result(_ask(root))
+
+    threading.Thread(target=ask, name="cachekit-git", daemon=True).start()
+    return answer
+
+
+def _ask(root: Path) -> dict[str, Any] | None:
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "is_dirty": bool(changes)}
+
+
+def _git(root: Path, *words: str) -> str:
+    # Without locks: a commit of the user's at this moment is not disturbed.
+    command = ["git", "--no-optional-locks", "-C", str(root), *words]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout.strip()

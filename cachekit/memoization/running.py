@@ -1,0 +1,210 @@
+"""The call that is being computed: what it is, and which cached calls it makes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from cachekit.errors import StoreError
+from cachekit.hashing import CodeVersion
+from cachekit.memoization.artifacts import Artifact, ArtifactFolder, check_name
+from cachekit.memoization.call import CallKey, changed_arguments, is_small
+from cachekit.stores import EntryKey, Staging, Store
+
+T = TypeVar("T")
+
+# So many inner calls are in a record; a loop may make millions.
+MOST_CHILDREN = 1000
+
+
+class Running:
+    """A call that is being computed; in its ``with`` block, the innermost one.
+
+    Parameters
+    ----------
+    key : CallKey
+        Its key, in parts.
+    bound : dict of str to object
+        Its arguments.
+    facts : dict of str to dict
+        What the record says of them, as they were before the call.
+    code : CodeVersion or None
+        The function's code, if the store has no description of it yet.
+    store : Store
+        Where its entry will be.
+
+    Attributes
+    ----------
+    started : float
+        Seconds since 1970.
+    children : dict of EntryKey to None
+        The entries of the cached calls that it made, in order.
+    staging : Staging or None
+        Its entry, once it was begun.
+    files : ArtifactFolder or None
+        The files that it has made.
+    size : int
+        Bytes of its value once it is stored, else 0.
+    """
+
+    def __init__(
+        self,
+        key: CallKey,
+        bound: dict[str, object],
+        facts: dict[str, dict[str, str]],
+        code: CodeVersion | None,
+        store: Store,
+    ) -> None:
+        self.key = key
+        self._store = store
+        self.bound = bound
+        self.facts = facts
+        self.code = code
+        self.started = time.time()
+        self.children: dict[EntryKey, None] = {}
+        self.staging: Staging | None = None
+        self.files: ArtifactFolder | None = None
+        self.size = 0
+        self._outer: Token[Running | None] | None = None
+
+    def __enter__(self) -> Running:
+        self._outer = _current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._outer is not None:
+            _current.reset(self._outer)
+        if error is not None:
+            self.discard()
+
+    def step(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a part of the call, in which it is the innermost one."""
+        outer = _current.set(self)
+        try:
+            return function(*args)
+        finally:
+            _current.reset(outer)
+
+    @contextlib.contextmanager
+    def innermost(self) -> Iterator[None]:
+        """In its block, a part of the call runs; what fails there drops nothing."""
+        outer = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(outer)
+
+    def begin(self) -> Staging:
+        """Begin the entry, if it was not begun yet."""
+        if self.staging is None:
+            self.staging = self._store.stage(self.key.entry)
+        return self.staging
+
+    def parents(self) -> list[str]:
+        """Return the digests of the arguments that may be results of other calls."""
+        return [
+            self.key.arguments[name]
+            for name, value in self.bound.items()
+            if not is_small(value)
+        ]
+
+    def changed(self) -> list[str]:
+        """Return the names of the arguments that the call has changed."""
+        return changed_arguments(self.bound, self.key.arguments)
+
+    def folder(self) -> Path:
+        """Return the folder for files of the entry; made when first asked for."""
+        if self.files is None:
+            with contextlib.suppress(
+                OSError, StoreError
+            ):  # a commit says what is wrong
+                self.begin()
+            self.files = ArtifactFolder(self.staging)
+        return self.files.path
+
+    def end(self, *, is_stored: bool) -> None:
+        """Drop what was begun of the entry, but for files that a result names."""
+        if self.files is not None:
+            self.files.forget(remove=is_stored)
+            if not is_stored:
+                return  # they stay until the process ends
+        if self.staging is not None:
+            self.staging.discard()
+
+    def discard(self) -> None:
+        """Drop what was begun of the entry."""
+        if self.files is not None:
+            self.files.forget(remove=True)
+            self.files = None
+        if self.staging is not None:
+            self.staging.discard()
+            self.staging = None
+
+
+def artifact(name: str | os.PathLike[str]) -> Path:
+    """Return the path for a file that belongs to the result of the cached call.
+
+    Inside a cached function, the path leads into the entry of the call: what is
+    written there is stored with the result. A path that the function returns, by
+    itself or anywhere in its result, leads to the stored file on each hit.
+
+    Parameters
+    ----------
+    name : str
+        A name, also with folders: ``"plots/first.png"``. The folders are made.
+
+    Returns
+    -------
+    pathlib.Path
+        Where to write. If nothing is cached, a new temporary file.
+
+    Raises
+    ------
+    ValueError
+        If the name leads out of the entry.
+
+    Examples
+    --------
+    >>> @memory.cache  # doctest: +SKIP
+    ... def plot(data):
+    ...     path = cachekit.artifact("plot.png")
+    ...     draw(data).savefig(path)
+    ...     return path
+    """
+    place = check_name(name)
+    call = _current.get()
+    folder = (
+        Path(tempfile.mkdtemp(prefix="cachekit-files-"))
+        if call is None
+        else call.folder()
+    )
+    path = Artifact(folder / place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def current() -> Running | None:
+    """Return the call that is being computed here, the innermost one."""
+    return _current.get()
+
+
+def note_child(key: EntryKey) -> None:
+    """Note in the call that is being computed that it has called another."""
+    parent = _current.get()
+    if parent is not None and len(parent.children) < MOST_CHILDREN:
+        parent.children[key] = None
+
+
+_current: ContextVar[Running | None] = ContextVar("_current", default=None)

@@ -1,0 +1,121 @@
+"""What `Memory(None)` makes: functions that are not cached, with the same methods."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from cachekit.errors import EntryNotFound
+from cachekit.memoization.wrapping import Wrapper
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class NotMemorizedResult(Generic[R]):
+    """A result that is in memory alone, with the methods of a reference.
+
+    Parameters
+    ----------
+    value : object
+        The result.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: R) -> None:
+        self._value: tuple[R] | None = (value,)
+
+    def get(self) -> R:
+        """Return the result.
+
+        Raises
+        ------
+        EntryNotFound
+            If it was cleared; also a `KeyError`.
+        """
+        if self._value is None:
+            raise EntryNotFound("the result was cleared, and was not stored anywhere")
+        return self._value[0]
+
+    def clear(self) -> None:
+        """Forget the result."""
+        self._value = None
+
+    def __repr__(self) -> str:
+        if self._value is None:
+            return "NotMemorizedResult()"
+        return f"NotMemorizedResult({self._value[0]!r})"
+
+    def __cachekit_hash__(self) -> object:
+        """Count by the value."""
+        return ("not memorized", self._value)
+
+
+class NotMemorizedFunc(Wrapper[P, R]):
+    """A function that is not cached, with the methods of one that is.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    """
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        return self.func(*args, **kwargs)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.global_name() or (type(self), (self.func,))
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call the function; return its result, and no metadata."""
+        return self.func(*args, **kwargs), {}
+
+    def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call the function; return its result as a reference to memory."""
+        return NotMemorizedResult(self.func(*args, **kwargs))
+
+    def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:  # noqa: ARG002
+        """Return False: nothing is kept."""
+        return False
+
+    def lookup(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Return None: nothing is kept."""
+
+    def put(self, value: R, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do nothing: nothing is kept."""
+
+    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do nothing: nothing is kept."""
+
+    def clear(self, warn: bool = True) -> None:
+        """Do nothing: nothing is kept."""
+
+
+class AsyncNotMemorizedFunc(NotMemorizedFunc[P, Awaitable[R]]):
+    """A coroutine function that is not cached, with the methods of one that is."""
+
+    def __init__(self, function: Callable[P, Awaitable[R]]) -> None:
+        super().__init__(function)
+        mark_as_coroutine_function(self)
+
+    async def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Await the function; return its result, and no metadata."""
+        return await self.func(*args, **kwargs), {}
+
+    async def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Await the function; return its result as a reference to memory."""
+        return NotMemorizedResult(await self.func(*args, **kwargs))
+
+
+def mark_as_coroutine_function(function: Any) -> None:
+    """Have `inspect` and asyncio see that calling an object gives a coroutine."""
+    import asyncio  # takes 30 ms: only where there are coroutines
+    import inspect
+
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        mark(function)
+    else:  # before Python 3.12, asyncio alone can be told
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
