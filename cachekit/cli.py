@@ -23,6 +23,7 @@ from cachekit import __version__, inspection
 from cachekit.errors import CacheKitError
 from cachekit.pipelines import PIPELINES
 from cachekit.stores import Store
+from cachekit.stores.amounts import format_duration, format_size
 
 
 class _Group(click.Group):
@@ -182,7 +183,7 @@ def _print_count(
         _print_json({done: len(chosen), "bytes": size})
     else:
         count = _count(len(chosen), "entry")
-        click.echo(f"{done.capitalize()} {count}, {_size(size)}.")
+        click.echo(f"{done.capitalize()} {count}, {format_size(size)}.")
 
 
 def _print_empty(store: Store) -> None:
@@ -200,10 +201,10 @@ def _print_functions(
         (
             report.function,
             f"{report.calls:,}",
-            _size(report.size),
+            format_size(report.size),
             _ago(report.last_used),
             f"{report.hits:,}",
-            _duration(report.seconds_saved),
+            format_duration(report.seconds_saved),
         )
         for report in reports
     ]
@@ -212,8 +213,8 @@ def _print_functions(
     size = sum(report.size for report in reports)
     saved = sum(report.seconds_saved for report in reports)
     click.echo(
-        f"{_count(calls, 'call')}, {_size(size)}, {_duration(saved)} saved, "
-        f"in {store.location}"
+        f"{_count(calls, 'call')}, {format_size(size)}, "
+        f"{format_duration(saved)} saved, in {store.location}"
     )
 
 
@@ -223,10 +224,10 @@ def _print_entries(chosen: Sequence[inspection.EntryReport]) -> None:
         (
             entry.key.digest[:12],
             _call_text(entry),
-            _size(entry.size),
+            format_size(entry.size),
             _ago(entry.last_used),
             f"{entry.hits:,}",
-            _duration(entry.record.seconds_computing) if entry.record else "?",
+            format_duration(entry.record.seconds_computing) if entry.record else "?",
         )
         for entry in chosen
     ]
@@ -293,13 +294,13 @@ def _print_entry(store: Store, entry: inspection.EntryReport) -> None:
         ]
         lines += [
             ("computed", f"{record.started} on {record.host}"),
-            ("took", _duration(record.seconds_computing)),
+            ("took", format_duration(record.seconds_computing)),
             ("versions", f"Python {record.python}, cachekit {record.cachekit}"),
         ]
     lines += [
-        ("size", _size(entry.size)),
+        ("size", format_size(entry.size)),
         ("used", f"{_ago(entry.last_used)}, {_count(entry.hits, 'hit')}"),
-        ("saved", _duration(entry.seconds_saved)),
+        ("saved", format_duration(entry.seconds_saved)),
     ]
     if entry.is_pinned:
         lines.append(("pinned", "yes; it stays when room is made"))
@@ -331,21 +332,6 @@ def _call_text(entry: inspection.EntryReport) -> str:
 def _count(number: int, noun: str) -> str:
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number:,} {noun if number == 1 else plural}"
-
-
-def _size(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _ago(moment: float) -> str:

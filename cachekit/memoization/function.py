@@ -20,6 +20,7 @@ Looking up and committing turn what goes wrong with the cache into a
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -298,6 +299,13 @@ class MemorizedFunc(Wrapper[P, R]):
 
     def __repr__(self) -> str:
         return f"MemorizedFunc({self._name}, location={self.memory.location!r})"
+
+    def _repr_html_(self) -> str:
+        from cachekit.memoization import html
+
+        signature = f"{self._name}{inspect.signature(self.func)}"
+        where = ("location", str(self.memory.location))
+        return html.table(signature, [where, *html.rows_of_info(self.cache_info())])
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name where the name leads here, else with the function."""

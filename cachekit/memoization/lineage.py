@@ -269,14 +269,14 @@ def _describe(value: object) -> str:
         text = _shape_or_text(value)
     except Exception as error:  # noqa: BLE001  (attributes and repr are user's code)
         return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    if not text.isprintable():
+    if not str.isprintable(text):
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…"
 
 
 def _shape_or_text(value: Any) -> str:
     kind = type(value)
-    if kind in _SHORT or (kind is int and value.bit_length() <= 64):
+    if kind is float or kind is bool or (kind is int and value.bit_length() <= 64):
         return repr(value)
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape != ():  # its content would not fit
@@ -285,10 +285,6 @@ def _shape_or_text(value: Any) -> str:
     if isinstance(value, (bytes, bytearray, str)):  # reprlib would take all of it
         return repr(value[:LONGEST_REPR])
     return _Repr.repr(value)
-
-
-# Types whose values all have a short repr.
-_SHORT = {bool, float, type(None)}
 
 
 class _ShortRepr(reprlib.Repr):

@@ -202,6 +202,11 @@ class Memory:
     def __repr__(self) -> str:
         return f"Memory(location={self.location!r})"
 
+    def _repr_html_(self) -> str:
+        from cachekit.memoization import html
+
+        return html.table(repr(self), html.rows_of_tally(self.tally()))
+
     def __reduce__(self) -> tuple[Any, ...]:
         options = {
             "mmap_mode": self.mmap_mode,

@@ -159,6 +159,12 @@ class MemorizedResult:
             f'args_id="{self.args_id}")'
         )
 
+    def _repr_html_(self) -> str:
+        from cachekit.memoization import html
+
+        rows = [("location", self.location), *html.rows_of_record(self.record)]
+        return html.table(f"a result of {self.func}", rows)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MemorizedResult):
             return NotImplemented

@@ -239,8 +239,8 @@ class _WholeSource(_Source):
         super().__init__(file, first, alone=alone)
         if self._whole is None:
             whole = memoryview(_allocate(self.length))
-            there = len(self._head)
-            whole[:there] = self._head
+            there = min(len(self._head), self.length)  # more may follow the container
+            whole[:there] = self._head[:there]
             self.into(there, whole[there:])
             self._whole, self.is_writable = whole, True
 

@@ -87,5 +87,22 @@ def _is_amount(value: object) -> TypeGuard[float]:
     return 0 <= value < math.inf
 
 
+def format_size(size: float) -> str:
+    """Write a number of bytes, in units of 1000: ``512 B``, ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a length of time: ``120 ms``, ``1.5 s``, ``2.0 h``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 def _product(number: str, unit: int) -> float:
     return float(number) * unit if "." in number else int(number) * unit

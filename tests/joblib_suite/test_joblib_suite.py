@@ -30,6 +30,36 @@ LEFT_OUT = {
         "(test_register_compressor and not invalid)": "reads joblib's private table",
         "test_memory_usage": "needs memory_profiler; our own tests measure the peak",
     },
+    "test_memory": {
+        # Two functions never collide here, so nothing warns of it.
+        "test_memory_name_collision": "wants a warning of a collision",
+        "test_memory_warning_lambda_collisions": "wants four such warnings",
+        "test_memory_warning_collision_detection": "wants two such warnings",
+        "test_memory_in_memory_function_code_change": "wants such a warning",
+        "test_memory_func_with_kwonly_args": "a wrong call is Python's own TypeError",
+        "test_memory_creates_gitignore": "wants joblib's name in the file",
+        "test_memory_objects_repr": "our repr has the name, not the function's address",
+        "test_info_log": "wants joblib's words in the log",
+        "test_partial_decoration": "reads the private _verbose",
+        "test_memorized_result_forwards_mmap_mode": "reads the private _call_id",
+        "test_persistence": "calls the private _get_args_id",
+        "test_memory_reduce_size": "calls the private _get_args_id",
+        "test_memory_clear": "calls the private _get_args_id",
+        "test_call_and_shelve_lazily": "calls the private _get_args_id",
+        "test__get_items": "calls the private _get_args_id",
+        "test_memory_pickle_dump_load": "compares private attributes of the stores",
+        "test_func_dir": "joblib's layout and private functions",
+        "test_parallel_call_cached_function_defined": "lists joblib's folders",
+        "test_memory_numpy_check_mmap_mode": "writes into joblib's output.pkl",
+        "test_memory_recomputes_after_an_error": "writes into joblib's output.pkl",
+        "test_instanciate": "calls joblib's private factory of stores",
+        "test_dummy_store_backend": "calls joblib's private factory of stores",
+        "test_warning_on_unknown_location": "calls joblib's private factory of stores",
+        "test_filesystem_store_backend_repr": "of a class of joblib's",
+    },
+    "test_memory_async": {
+        "test_memory_numpy_check_mmap_mode": "writes into joblib's output.pkl",
+    },
 }
 
 

@@ -32,6 +32,7 @@ from cachekit.serialization import container, reading
 from cachekit.serialization.codecs import Codec, NoCompression, Zstd, codec_from
 from cachekit.serialization.container import CHUNK_BYTES, SMALL_CONTAINER
 from cachekit.serialization.files import Forward
+from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.writing import Writer
 
 METHODS = ["zstd", "lz4", "zlib", "gzip", "bz2", "xz", "lzma"]
@@ -455,6 +456,48 @@ def test_restart_at_once_changes_nothing() -> None:
     writer.finish()
 
     assert file.getvalue() == pack(b"stream", codec=CODECS["zstd"])
+
+
+# --- a small container, in one piece ---
+
+
+class Unknown(NoCompression):
+    """Stores chunks as they are, and is not known for it."""
+
+
+SEALS = [None, Label(b"model/3f9c"), Seal(b"secret", b"model/3f9c")]
+
+
+@pytest.mark.parametrize("seal", SEALS, ids=["plain", "label", "seal"])
+@pytest.mark.parametrize("length", [1, 1000, SMALL_CONTAINER - 1, SMALL_CONTAINER])
+def test_a_small_container_has_the_bytes_that_any_way_of_writing_gives_it(
+    length: int, seal: Seal | Label | None
+) -> None:
+    made = []
+    for codec in (CODECS["none"], Unknown()):
+        file = io.BytesIO()
+        writer = Writer(file, codec, seal)
+        writer.write(numbers(length))
+        assert writer.finish() == len(file.getvalue())
+        made.append(file.getvalue())
+
+    assert made[0] == made[1]
+
+
+def test_a_container_is_packed_only_if_it_is_a_small_stream_alone() -> None:
+    small, empty, large, shared, compressed = (
+        Writer(io.BytesIO(), CODECS[name])
+        for name in ("none", "none", "none", "none", "zstd")
+    )
+    small.write(b"stream")
+    large.write(bytes(SMALL_CONTAINER))
+    shared.write(b"stream")
+    shared.add_buffer([memoryview(b"")])
+    compressed.write(b"stream")
+
+    assert small.pack_small() == pack(b"stream")
+    for writer in (empty, large, shared, compressed):
+        assert writer.pack_small() is None
 
 
 # --- threads ---

@@ -6,7 +6,7 @@ import io
 import sys
 import types
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from cachekit.errors import ContainerError
-from cachekit.serialization import Codec, codec_from, read_value, write_value
+from cachekit.serialization import Codec, Label, codec_from, read_value, write_value
 from cachekit.serialization.container import CHUNK_BYTES
+from cachekit.serialization.persistence import write_value_to
 from tests.serialization.arrays import contiguous_arrays, same
 
 CODECS = [codec_from("none"), codec_from("zstd")]
@@ -166,6 +167,105 @@ def test_what_is_no_fault_of_the_value_passes(error: type[BaseException]) -> Non
 
     with pytest.raises(error, match="while rebuilding"):
         unpack(packed)
+
+
+# --- a value as a new file ---
+
+
+class Folder:
+    """Takes files, and notes how each came."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.calls: list[str] = []
+
+    def open(self, name: str) -> BinaryIO:
+        self.calls.append("open")
+        return (self.path / name).open("xb")
+
+    def write(self, name: str, content: bytes) -> None:
+        self.calls.append("write")
+        (self.path / name).write_bytes(content)
+
+
+class Counting:
+    """Notes how often it is pickled."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.times = 0
+
+    def __reduce__(self) -> tuple[type, tuple[bytes]]:
+        self.times += 1
+        return bytes, (b"x" * self.length,)
+
+
+@each_codec
+@pytest.mark.parametrize(
+    "value",
+    [
+        7,
+        "text" * 1000,
+        np.arange(3),
+        np.arange(10_000),
+        b"x" * 65_500,
+        b"x" * 3_000_000,
+    ],
+    ids=["number", "text", "array", "buffer", "about small", "large"],
+)
+def test_a_value_as_a_new_file_has_the_same_bytes(
+    tmp_path: Path, value: object, codec: Codec
+) -> None:
+    label = Label(b"model/3f9c")
+    file = io.BytesIO()
+    write_value(file, value, codec, label)
+
+    size = write_value_to(Folder(tmp_path), "value", value, codec, label)
+
+    assert (tmp_path / "value").read_bytes() == file.getvalue()
+    assert size == len(file.getvalue())
+
+
+def test_a_small_value_is_written_by_one_call(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+
+    write_value_to(folder, "value", [1, "two"], codec_from(False), None)
+
+    assert folder.calls == ["write"]
+
+
+@each_codec
+@pytest.mark.parametrize("length", [10, 100_000, 3_000_000])
+def test_a_value_of_any_size_is_pickled_once(
+    tmp_path: Path, length: int, codec: Codec
+) -> None:
+    value = Counting(length)
+
+    write_value_to(Folder(tmp_path), "value", value, codec, None)
+
+    assert value.times == 1
+    assert unpack((tmp_path / "value").read_bytes()) == b"x" * length
+
+
+def test_of_a_value_that_cannot_be_pickled_no_file_is_made(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+
+    with pytest.raises(Refused, match="never"):
+        write_value_to(folder, "value", [1, Stubborn()], codec_from(False), None)
+
+    assert folder.calls == []
+
+
+@pytest.mark.parametrize("length", [10, 3_000_000])
+def test_a_local_function_is_written_whatever_went_before_it(
+    tmp_path: Path, length: int
+) -> None:
+    value = (b"x" * length, lambda: length)  # pickle fails at its end
+
+    write_value_to(Folder(tmp_path), "value", value, codec_from(False), None)
+
+    before, function = unpack((tmp_path / "value").read_bytes())
+    assert (before, function()) == (b"x" * length, length)
 
 
 # --- values that cannot be written ---

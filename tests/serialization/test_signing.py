@@ -183,6 +183,16 @@ def test_what_follows_a_signed_container_is_left_where_it_stands(array: Any) -> 
     assert file.read() == b"after"
 
 
+def test_much_may_follow_a_small_signed_container() -> None:
+    more = bytes(SMALL_CONTAINER)
+    file = io.BytesIO(pack("text") + more)
+
+    content = reading.read(file, alone=False, seal=SEAL)
+
+    assert pickle.loads(content.stream) == "text"
+    assert file.read() == more
+
+
 # --- what is not signed so is refused ---
 
 SMALL = ["text " * 9, np.arange(30) // 9, np.frombuffer(noise(24), "u1"), Bomb()]

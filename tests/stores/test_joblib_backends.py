@@ -27,10 +27,10 @@ from joblib._store_backends import StoreBackendBase as BaseOfJoblib
 
 from cachekit import Memory
 from cachekit.errors import CacheWarning, StoreError
-from cachekit.stores import DictStore, EntryKey, LocalStore, joblib_backends
+from cachekit.stores import DictStore, EntryKey, LocalStore, backend_store
+from cachekit.stores.backend_store import BackendStore
 from cachekit.stores.base import VALUE
 from cachekit.stores.joblib_backends import (
-    BackendStore,
     CacheItemInfo,
     StoreBackendBase,
     open_backend,
@@ -380,7 +380,7 @@ def test_a_store_of_a_later_format_is_refused(store: BackendStore) -> None:
 def test_values_too_large_for_memory_go_by_way_of_the_disk(
     store: BackendStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joblib_backends, "_MOST_IN_MEMORY", 1000)
+    monkeypatch.setattr(backend_store, "_MOST_IN_MEMORY", 1000)
     value = bytes(range(256)) * 50
 
     commit(store, key_of(), value)

@@ -19,6 +19,7 @@ import pytest
 
 from cachekit.stores import LocalStore, processes
 from cachekit.stores import file_leases as leases
+from cachekit.stores import flights as flights_module
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight
 
@@ -114,6 +115,49 @@ def test_an_error_hands_the_turn_on(flights: SingleFlight, folder: Path) -> None
             failing.result()
 
     assert litter(folder) == []
+
+
+class Watched(SingleFlight):
+    """Tells how often somebody has looked who computes a key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = threading.Semaphore(0)
+
+    def _flight_of(self, name: str) -> Any:
+        self.looks.release()
+        return super()._flight_of(name)
+
+
+def test_a_turn_that_is_lost_is_waited_for_no_longer_however_long_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flights_module, "LONGEST_WAIT", 0.01)
+    flights = Watched()
+    turn = flights.turn("key", nothing)
+
+    def wait() -> object:
+        with flights.turn("key", nothing) as other:
+            return other.hit
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        for _ in range(6):  # the first two are those of the turns
+            assert flights.looks.acquire(timeout=10)
+        del turn  # as of a coroutine that nobody goes on with
+
+        assert waiting.result(timeout=10) is None
+
+
+def test_turns_that_were_lost_are_forgotten() -> None:
+    flights = SingleFlight()
+    for number in range(10):
+        flights.turn(str(number), nothing)
+
+    with flights.turn("key", nothing), ThreadPoolExecutor(1) as pool:
+        pool.submit(flights.turn, "key", nothing, timeout=0).result(timeout=10)
+
+        assert list(flights._flights) == ["key"]
 
 
 def test_who_will_not_wait_longer_computes_too(flights: SingleFlight) -> None:
