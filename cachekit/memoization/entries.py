@@ -28,7 +28,7 @@ from cachekit.memoization.repositories import commit_of
 from cachekit.memoization.running import Running
 from cachekit.memoization.tier import MemoryTier
 from cachekit.memoization.verbosity import logger_for
-from cachekit.serialization import Label, Seal, map_value, read_value, write_value
+from cachekit.serialization import Label, Seal, map_value, read_value, write_value_to
 from cachekit.stores import EntryKey, Staging, Store, Turn
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Entries:
 
     def _is_wanted(self, call: Running, value: object, seconds: float) -> bool:
         """Tell whether a result is to be stored."""
-        changed = call.changed()
+        changed = call.changed(value)
         if changed:
             names = ", ".join(changed)
             warn(
@@ -287,10 +287,8 @@ class Entries:
         return size
 
     def _write(self, staging: Staging, call: Running, value: object) -> int:
-        with staging.open("value") as file:
-            return write_value(
-                file, value, self.policies.codec, self.seal(call.key.entry)
-            )
+        codec, seal = self.policies.codec, self.seal(call.key.entry)
+        return write_value_to(staging, "value", value, codec, seal)
 
     def write_record(
         self,

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cachekit.hashing import Code, function_name, main_name
+from cachekit.hashing.boundary import is_users
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
     Binder,
@@ -381,7 +382,9 @@ class MemorizedFunc(Wrapper[P, R]):
         module = getattr(self.func, "__module__", None)
         if module in ("__main__", "__mp_main__"):
             return {main_name(): "__main__"}
-        return {"__main__": module, "__mp_main__": module} if module else {}
+        if not module or not is_users(module):
+            return {}  # a library: what it made of the script's classes is the script's
+        return {"__main__": module, "__mp_main__": module}
 
     def _key(self, bound: dict[str, object]) -> CallKey:
         key = call_key(self._name, self._code.fingerprint(), bound)

@@ -120,9 +120,21 @@ class Running:
             if not is_small(value)
         ]
 
-    def changed(self) -> list[str]:
-        """Return the names of the arguments that the call has changed."""
-        return changed_arguments(self.bound, self.key.arguments)
+    def changed(self, value: object) -> list[str]:
+        """Return the names of the arguments that the call has changed.
+
+        But for an estimator that it hands back among what it returns, as the steps of
+        scikit-learn's pipelines do: to fit it is what such a call is for, and who
+        unpacks the result has the fitted one from a hit too.
+        """
+        handed_back = [id(part) for part in value] if isinstance(value, tuple) else []
+        return [
+            name
+            for name in changed_arguments(self.bound, self.key.arguments)
+            if not (
+                id(self.bound[name]) in handed_back and is_estimator(self.bound[name])
+            )
+        ]
 
     def folder(self) -> Path:
         """Return the folder for files of the entry; made when first asked for."""
@@ -193,6 +205,11 @@ def artifact(name: str | os.PathLike[str]) -> Path:
     path = Artifact(folder / place)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def is_estimator(value: object) -> bool:
+    """Tell what is there to be fitted, in scikit-learn's sense, from data."""
+    return hasattr(type(value), "fit") or hasattr(type(value), "fit_transform")
 
 
 def current() -> Running | None:

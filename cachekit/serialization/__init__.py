@@ -8,7 +8,13 @@ from cachekit.serialization.items import (
     read_items,
 )
 from cachekit.serialization.mapping import map_value
-from cachekit.serialization.persistence import dump, load, read_value, write_value
+from cachekit.serialization.persistence import (
+    dump,
+    load,
+    read_value,
+    write_value,
+    write_value_to,
+)
 from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.streams import CompressorWrapper, register_compressor
 
@@ -28,4 +34,5 @@ __all__ = [
     "read_value",
     "register_compressor",
     "write_value",
+    "write_value_to",
 ]

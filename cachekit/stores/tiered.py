@@ -434,6 +434,9 @@ class _NearFirst(Staging):
     def open(self, name: str) -> BinaryIO:
         return self._near.open(name)
 
+    def write(self, name: str, content: bytes) -> None:
+        self._near.write(name, content)
+
     def folder(self) -> Path | None:
         return self._near.folder()
 

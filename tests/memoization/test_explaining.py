@@ -16,30 +16,23 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cachekit import Memory
 from cachekit.errors import StoreError
 from cachekit.hashing import HASH_VERSION, CodeVersion, digest
 from cachekit.memoization import Record, lineage
 from cachekit.memoization.call import CallKey
+from cachekit.memoization.comparing import LibraryChange
 from cachekit.memoization.explaining import (
-    LONGEST_DIFF,
     MOST_READ,
-    WIDTH,
-    ArgumentChange,
     Call,
     Explanation,
-    LibraryChange,
-    UnitChange,
-    compare_arguments,
     compare_calls,
-    diff_lines,
     explain,
     explain_entry,
     read_call,
 )
+from cachekit.memoization.wording import WIDTH
 from cachekit.stores import DictStore, EntryKey, LocalStore, Store, TieredStore
 from tests.memoization.project import only_value_file
 from tests.stores.entries import FINGERPRINT, OTHER_FINGERPRINT, key_of
@@ -296,27 +289,6 @@ def test_arguments_that_changed_places_are_noticed(memory: Memory, edit: Edit) -
     assert "order" in found.note
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from("abcd"),
-        st.fixed_dictionaries({"digest": st.sampled_from(["1" * 32, "2" * 32])}),
-    ),
-    st.dictionaries(
-        st.sampled_from("abcd"),
-        st.fixed_dictionaries({"digest": st.sampled_from(["1" * 32, "2" * 32])}),
-    ),
-)
-def test_arguments_differ_just_where_their_descriptions_do(
-    before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]
-) -> None:
-    names = [change.name for change in compare_arguments(before, now)]
-
-    assert len(names) == len(set(names))
-    assert set(names) == {
-        name for name in {*before, *now} if before.get(name) != now.get(name)
-    }
-
-
 # --- code ---
 
 
@@ -479,40 +451,6 @@ def test_the_same_arguments_under_other_code_are_told_of(
     assert found.same_arguments is not None
     assert found.same_arguments.fingerprint != found.key.fingerprint
     assert found.same_arguments.digest[:12] in words(found)
-
-
-# --- lines of code ---
-
-
-def test_a_difference_is_shown_with_a_few_lines_around_it() -> None:
-    lines = [f"line {number}\n" for number in range(100)]
-    edited = [*lines]
-    edited[50] = "other\n"
-    edited[90] = "other\n"
-
-    assert diff_lines("".join(lines), "".join(edited)) == (
-        *("  line 48", "  line 49", "- line 50", "+ other", "  line 51", "  line 52"),
-        "…",
-        *("  line 88", "  line 89", "- line 90", "+ other", "  line 91", "  line 92"),
-    )
-
-
-def test_a_long_difference_is_cut() -> None:
-    lines = diff_lines("a\n" * 100, "b\n" * 100)
-
-    assert len(lines) == LONGEST_DIFF + 1
-    assert lines[-1] == "… 160 more lines"
-
-
-def test_what_was_edited_far_down_is_found() -> None:
-    before = "".join(f"line {number}\n" for number in range(50_000))
-
-    assert diff_lines(before, before + "more\n")[-1] == "+ more"
-
-
-@given(st.text("ab\n"), st.text("ab\n"))
-def test_lines_are_shown_just_where_the_texts_differ(before: str, now: str) -> None:
-    assert bool(diff_lines(before, now)) == (before.splitlines() != now.splitlines())
 
 
 # --- the nearest, among entries made by hand ---
@@ -873,54 +811,6 @@ def test_an_entry_without_a_record_cannot_be_explained(
 
 
 # --- the text ---
-
-texts = st.text(max_size=200)
-arguments = st.builds(
-    ArgumentChange,
-    texts,
-    st.sampled_from(["changed", "added", "removed", "ignored"]),
-    texts | st.none(),
-    texts | st.none(),
-    texts | st.none(),
-    texts | st.none(),
-)
-units = st.builds(
-    UnitChange,
-    texts,
-    st.sampled_from(["changed", "added", "removed"]),
-    texts | st.none(),
-    texts | st.none(),
-    st.lists(
-        st.sampled_from("+- ").flatmap(lambda sign: texts.map((sign + " ").__add__))
-    ).map(tuple),
-)
-explanations = st.builds(
-    Explanation,
-    function=texts,
-    key=st.just(key_of()),
-    reason=st.sampled_from(
-        [
-            *("hit", "expired", "no entries", "removed", "unreadable"),
-            *("arguments", "code", "arguments and code"),
-        ]
-    ),
-    entries=st.integers(0, 10**9),
-    started=texts | st.datetimes().map(lambda moment: moment.isoformat()),
-    arguments=st.lists(arguments, max_size=3).map(tuple),
-    units=st.lists(units, max_size=3).map(tuple),
-    libraries=st.lists(st.builds(LibraryChange, texts, texts, texts), max_size=2).map(
-        tuple
-    ),
-    is_stored=st.booleans(),
-)
-
-
-@given(explanations)
-def test_a_text_fits_a_terminal_and_cannot_command_it(found: Explanation) -> None:
-    lines = str(found).split("\n")
-
-    assert all(line.isprintable() for line in lines)
-    assert max(map(len, lines)) <= WIDTH
 
 
 def test_many_changes_are_shown_in_part() -> None:
