@@ -1,0 +1,444 @@
+"""Where tasks run: one after the other, in threads, in processes.
+
+A backend runs batches and says when one is done; what is dispatched when, and what
+becomes of the results, is decided in `dispatch`. Those for several machines are in
+`clusters`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import sys
+import threading
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+from cachekit.parallel.board import FileBoard, ThreadBoard
+from cachekit.parallel.cores import cpu_count, workers_for
+
+# A worker process that has nothing to do for so long ends.
+IDLE_SECONDS = 300
+
+# Where numerical libraries read how many threads they may use.
+THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+class ParallelBackendBase(ABC):
+    """The contract of a backend; also of those written for joblib.
+
+    Parameters
+    ----------
+    nesting_level : int, optional
+        How many loops are around the one that it serves.
+    inner_max_num_threads : int, optional
+        Threads that numerical libraries may use in each worker.
+    **options
+        For the backend's own use.
+    """
+
+    default_n_jobs = 1
+    supports_inner_max_num_threads = False
+    supports_retrieve_callback = True
+    supports_return_generator = True
+    supports_timeout = True
+    supports_sharedmem = False
+    uses_threads = False
+    nesting_level: int | None = None
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        if (
+            inner_max_num_threads is not None
+            and not self.supports_inner_max_num_threads
+        ):
+            raise ValueError(
+                f"{type(self).__name__} cannot limit the threads of its workers: leave "
+                f"inner_max_num_threads out"
+            )
+        self.nesting_level = nesting_level
+        self.inner_max_num_threads = inner_max_num_threads
+        self.backend_kwargs = options
+
+    @abstractmethod
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Return how many workers there would be."""
+
+    @abstractmethod
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
+        """Have a worker call a function; then call back, with what gives the result."""
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return the result, given what was called back with; or raise."""
+        return out.result()
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,  # noqa: ARG002
+        **options: Any,  # noqa: ARG002
+    ) -> int:
+        """Get workers; return how many."""
+        return self.effective_n_jobs(n_jobs)
+
+    def start_call(self) -> None:  # noqa: B027
+        """Take note that a loop begins."""
+
+    def stop_call(self) -> None:  # noqa: B027
+        """Take note that a loop has ended."""
+
+    def terminate(self) -> None:  # noqa: B027
+        """Let the workers go."""
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Stop what runs; get new workers if `ensure_ready`."""
+        self.terminate()
+        if ensure_ready:
+            self.configure(n_jobs=getattr(self, "n_jobs", 1))
+
+    def compute_batch_size(self) -> int:
+        """Return how many tasks are to go to a worker at once."""
+        return 1
+
+    def batch_completed(self, batch_size: int, duration: float) -> None:  # noqa: B027
+        """Take note of how long a batch took, in seconds."""
+
+    def get_nested_backend(self) -> Any:
+        """Return the backend, and the number of jobs, for loops inside tasks."""
+        level = (self.nesting_level or 0) + 1
+        if level > 1:
+            return SequentialBackend(nesting_level=level), None
+        return ThreadingBackend(nesting_level=level), None
+
+    @contextlib.contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """Be around the waiting for results."""
+        yield
+
+
+class SequentialBackend(ParallelBackendBase):
+    """Runs tasks here, one after the other."""
+
+    uses_threads = True
+    supports_sharedmem = True
+    supports_timeout = False
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Return 1."""
+        workers_for(n_jobs)  # 0 makes no sense here either
+        return 1
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
+        """Call the function now."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(func())
+        except BaseException as error:  # noqa: BLE001  (it is raised where it is read)
+            future.set_exception(error)
+        callback(future)
+        return future
+
+    def get_nested_backend(self) -> Any:
+        """Return what holds here: a loop of one worker is no level."""
+        from cachekit.parallel.config import get_active_backend
+
+        return get_active_backend()
+
+
+class ThreadingBackend(ParallelBackendBase):
+    """Runs tasks in threads of this process, which share its memory."""
+
+    uses_threads = True
+    supports_sharedmem = True
+
+    _executor: Executor | None = None
+
+    @functools.cached_property
+    def board(self) -> ThreadBoard:
+        """Where threads say what they are doing."""
+        return ThreadBoard()
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Return the number of threads."""
+        return workers_for(n_jobs)
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+        """Get threads."""
+        self.n_jobs = super().configure(n_jobs, parallel, **options)
+        return self.n_jobs
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
+        """Have a thread call a function."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.n_jobs, "cachekit-worker")
+        future = self._executor.submit(func)
+        future.add_done_callback(callback)
+        return future
+
+    def terminate(self) -> None:
+        """Let the threads end, once they have nothing to do."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.nesting_level,))
+
+
+class ProcessBackend(ParallelBackendBase):
+    """What the backends of processes on this machine have in common.
+
+    Batches are packed by `sharing`, which keeps large arrays out of the pickles.
+    """
+
+    _executor: Any = None
+    _sharing: Any = None
+    _parallel: Any = None
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Return the number of processes; 1 where none can be started."""
+        n_jobs = workers_for(n_jobs)
+        obstacle = self._obstacle() if n_jobs > 1 else None
+        if obstacle is None:
+            return n_jobs
+        name = type(self).__name__.removesuffix("Backend")
+        warnings.warn(
+            f"{name}-backed parallel loops cannot {obstacle}, setting n_jobs=1",
+            stacklevel=3,
+        )
+        return 1
+
+    def _obstacle(self) -> str | None:
+        """Say why no processes can be started here."""
+        if multiprocessing.current_process().daemon or _is_pool_worker:
+            return "be called in a multiprocessing worker"
+        is_main = threading.current_thread() is threading.main_thread()
+        if self.nesting_level and not is_main:
+            return "be nested below threads"
+        return None
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        *,
+        temp_folder: str | None = None,
+        max_nbytes: int | str | None = "1M",
+        mmap_mode: str | None = "r",
+        **options: Any,
+    ) -> int:
+        """Get processes, and a place for large arrays."""
+        from cachekit.parallel.sharing import Sharing
+
+        self.n_jobs = self.effective_n_jobs(n_jobs)
+        if parallel is not None:
+            self._parallel = parallel
+        self._options = {**self.backend_kwargs, **options}
+        self._executor = self._start(self.n_jobs)
+        self._sharing = Sharing(temp_folder, max_nbytes, mmap_mode)
+        return self.n_jobs
+
+    @abstractmethod
+    def _start(self, n_jobs: int) -> Any:
+        """Return an executor."""
+
+    def submit(self, func: Any, callback: Callable[[Any], None]) -> Any:
+        """Have a process call a function."""
+        packed = self._sharing.pack(func)
+        if self._executor is None:
+            self._executor = self._start(self.n_jobs)
+        future = self._executor.submit(packed)
+        future.add_done_callback(functools.partial(self._finish, packed, callback))
+        return future
+
+    @property
+    def board(self) -> FileBoard:
+        """Where processes say what they are doing."""
+        return FileBoard(self._sharing.folder)
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return what came of a batch."""
+        return out.result().unpack()
+
+    def _finish(self, packed: Any, callback: Callable[[Any], None], out: Any) -> None:
+        self._sharing.release(packed)
+        callback(out)
+
+    def stop_call(self) -> None:
+        """Forget which arrays were written: they may change before the next loop."""
+        if self._sharing is not None:
+            self._sharing.clear()
+
+    def terminate(self) -> None:
+        """Let the processes go, and remove what they shared."""
+        if self._sharing is not None:
+            self._sharing.close()
+            self._sharing = None
+        self._stop(kill=False)
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Kill the processes."""
+        self._stop(kill=True)
+        if self._sharing is not None:
+            self._sharing.clear()
+        if ensure_ready:
+            self._executor = self._start(self.n_jobs)
+
+    @abstractmethod
+    def _stop(self, *, kill: bool) -> None:
+        """Let the executor go."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.nesting_level, self.inner_max_num_threads))
+
+
+class LokyBackend(ProcessBackend):
+    """Runs tasks in processes that stay for the next loop; the default."""
+
+    supports_inner_max_num_threads = True
+
+    def _start(self, n_jobs: int) -> Any:
+        import loky
+
+        known = {
+            name: self._options[name]
+            for name in ("context", "initializer", "initargs")
+            if name in self._options
+        }
+        return loky.get_reusable_executor(
+            max_workers=n_jobs,
+            timeout=self._options.get("idle_worker_timeout", IDLE_SECONDS),
+            env=thread_limits(n_jobs, self.inner_max_num_threads),
+            **known,
+        )
+
+    def _stop(self, *, kill: bool) -> None:
+        executor, self._executor = self._executor, None
+        if kill and executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+
+
+class MultiprocessingBackend(ProcessBackend):
+    """Runs tasks in processes that `multiprocessing` starts."""
+
+    supports_return_generator = False
+
+    def _obstacle(self) -> str | None:
+        """Say why no processes can be started here."""
+        loky = sys.modules.get("loky.process_executor")
+        if loky is not None and loky._CURRENT_DEPTH > 0:
+            return "be nested"
+        return super()._obstacle()
+
+    def _start(self, n_jobs: int) -> Any:
+        from concurrent.futures import ProcessPoolExecutor
+
+        context = self._options.get("context") or multiprocessing.get_context()
+        return ProcessPoolExecutor(
+            n_jobs,
+            mp_context=context,
+            initializer=_begin_as_pool_worker,
+            initargs=(
+                self._options.get("initializer"),
+                self._options.get("initargs", ()),
+            ),
+        )
+
+    def _stop(self, *, kill: bool) -> None:
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        processes = list((executor._processes or {}).values())
+        executor.shutdown(wait=not kill, cancel_futures=True)
+        if kill:
+            for process in processes:
+                process.kill()
+            for process in processes:
+                process.join()
+
+
+def _begin_as_pool_worker(
+    initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    # A pool below it would keep this process from ending.
+    global _is_pool_worker
+    _is_pool_worker = True
+    if initializer is not None:
+        initializer(*initargs)
+
+
+_is_pool_worker = False
+
+
+def thread_limits(n_jobs: int, most: int | None) -> Mapping[str, str]:
+    """Return the environment by which each worker uses its share of the cores.
+
+    What the user has set stays, unless a number was asked for.
+    """
+    limit = str(max(cpu_count() // n_jobs, 1) if most is None else most)
+    return {
+        name: limit if most is not None else os.environ.get(name, limit)
+        for name in THREAD_LIMITS
+    }
+
+
+def backend_named(name: Any, **options: Any) -> ParallelBackendBase:
+    """Return a backend by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in BACKENDS and name in _ELSEWHERE:
+        BACKENDS[name] = _ELSEWHERE[name]()
+    if name not in BACKENDS:
+        known = sorted({*BACKENDS, *_ELSEWHERE})
+        raise ValueError(f"Invalid backend: {name}, expected one of {known}")
+    options = {key: value for key, value in options.items() if value is not None}
+    level = options.pop("nesting_level", None)
+    backend = BACKENDS[name](**options)
+    if getattr(backend, "nesting_level", None) is None:
+        backend.nesting_level = level or 0
+    return backend
+
+
+def _dask() -> Any:
+    from cachekit.parallel.clusters import DaskBackend
+
+    return DaskBackend
+
+
+def _ray() -> Any:
+    from cachekit.parallel.clusters import RayBackend
+
+    return RayBackend
+
+
+# By the name that users write.
+BACKENDS: dict[str, Callable[..., ParallelBackendBase]] = {
+    "loky": LokyBackend,
+    "multiprocessing": MultiprocessingBackend,
+    "sequential": SequentialBackend,
+    "threading": ThreadingBackend,
+}
+
+# Those that need what may not be installed.
+_ELSEWHERE: dict[str, Callable[[], Any]] = {"dask": _dask, "ray": _ray}
