@@ -37,6 +37,17 @@ if TYPE_CHECKING:
         cache,
         expires_after,
     )
+    from cachekit.parallel import (
+        Parallel,
+        ParallelBackendBase,
+        cpu_count,
+        delayed,
+        effective_n_jobs,
+        parallel_backend,
+        parallel_config,
+        register_parallel_backend,
+        wrap_non_picklable_objects,
+    )
     from cachekit.serialization import dump, load, register_compressor
     from cachekit.stores import StoreBackendBase, register_store, register_store_backend
 
@@ -53,6 +64,8 @@ __all__ = [
     "MemorizedResult",
     "Memory",
     "MissingExtra",
+    "Parallel",
+    "ParallelBackendBase",
     "StoreBackendBase",
     "StoreError",
     "UnhashableArgument",
@@ -60,16 +73,23 @@ __all__ = [
     "__version__",
     "artifact",
     "cache",
+    "cpu_count",
+    "delayed",
     "digest",
     "dump",
+    "effective_n_jobs",
     "expires_after",
     "fingerprint",
     "hash",
     "load",
+    "parallel_backend",
+    "parallel_config",
     "register_compressor",
     "register_hasher",
+    "register_parallel_backend",
     "register_store",
     "register_store_backend",
+    "wrap_non_picklable_objects",
 ]
 
 _HOME = {
@@ -83,22 +103,31 @@ _HOME = {
     "MemorizedResult": "cachekit.memoization",
     "Memory": "cachekit.memoization",
     "MissingExtra": "cachekit.errors",
+    "Parallel": "cachekit.parallel",
+    "ParallelBackendBase": "cachekit.parallel",
     "StoreBackendBase": "cachekit.stores",
     "StoreError": "cachekit.errors",
     "UnhashableArgument": "cachekit.errors",
     "UntrustedContent": "cachekit.errors",
     "artifact": "cachekit.memoization",
     "cache": "cachekit.memoization",
+    "cpu_count": "cachekit.parallel",
+    "delayed": "cachekit.parallel",
     "digest": "cachekit.hashing",
     "dump": "cachekit.serialization",
+    "effective_n_jobs": "cachekit.parallel",
     "expires_after": "cachekit.memoization",
     "fingerprint": "cachekit.hashing",
     "hash": "cachekit.hashing",
     "load": "cachekit.serialization",
+    "parallel_backend": "cachekit.parallel",
+    "parallel_config": "cachekit.parallel",
     "register_compressor": "cachekit.serialization",
     "register_hasher": "cachekit.hashing",
+    "register_parallel_backend": "cachekit.parallel",
     "register_store": "cachekit.stores",
     "register_store_backend": "cachekit.stores",
+    "wrap_non_picklable_objects": "cachekit.parallel",
 }
 
 

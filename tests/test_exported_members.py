@@ -11,7 +11,7 @@ import pytest
 
 import cachekit
 
-PACKAGES = ["hashing", "memoization", "serialization", "stores"]
+PACKAGES = ["hashing", "memoization", "parallel", "serialization", "stores"]
 
 
 def test_the_names_listed_are_those_that_can_be_imported() -> None:

@@ -11,7 +11,17 @@ import pytest
 import cachekit
 
 HEAVY = {
-    *("bs4", "click", "cloudpickle", "dask", "fsspec", "httpx", "joblib", "loky"),
+    *(
+        "IPython",
+        "bs4",
+        "click",
+        "cloudpickle",
+        "dask",
+        "fsspec",
+        "httpx",
+        "joblib",
+        "loky",
+    ),
     *("matplotlib", "numpy", "pandas", "platformdirs", "pyarrow", "ray", "rich"),
     *("scipy", "sklearn", "torch", "tqdm", "zstandard"),
 }

@@ -41,12 +41,28 @@ def imported_name(name: str) -> str:
 
 def main_name() -> str:
     """Return the name under which the main module would be imported."""
-    main = sys.modules["__main__"]
+    # A worker that is just being spawned runs the script under the second name.
+    main = sys.modules.get("__mp_main__", sys.modules["__main__"])
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        return str(spec.name)
+        name = str(spec.name)
+        is_worker = _sender is not None and not is_users(name)
+        return str(_sender) if is_worker else name
     file = getattr(main, "__file__", None)
     return Path(file).stem if file else "__main__"
+
+
+def sent_from(name: str) -> None:
+    """Note the name of the script that has sent its functions to this process.
+
+    A worker whose main module is a library's, such as loky's, has no other way to know
+    what ``__main__`` stands for in what it was sent.
+    """
+    global _sender
+    _sender = name
+
+
+_sender: str | None = None
 
 
 def is_users(name: str, *, package: str = "") -> bool:

@@ -157,7 +157,7 @@ def fingerprint(function: Callable[..., Any] | types.ModuleType) -> str:
         32 hexadecimal digits, unchanged by comments, docstrings, annotations,
         formatting, line shifts and code that the function does not use.
     """
-    return _code_of(function).fingerprint()
+    return code_of(function).fingerprint()
 
 
 def function_name(function: Any) -> str:
@@ -179,7 +179,8 @@ _codes: dict[int, Code] = {}
 _MOST_CODES = 4096
 
 
-def _code_of(function: Any) -> Code:
+def code_of(function: Any) -> Code:
+    """Return the code of a function, the same object at every call."""
     code = _codes.get(id(function))
     if code is None:
         if len(_codes) >= _MOST_CODES:

@@ -245,11 +245,12 @@ class Survey:
             package = space.get("__package__") or ""
             source = importlib.util.resolve_name("." * level + source, package)
             return self._creation(thing, error, source, original)
-        _warn_once(
-            f"{module}.{name} is read by cached code and has no stable digest "
-            f"({error.reason}{error.path and ' at '}{error.path}); it counts by "
-            + ("the statement that creates it" if making else "its type")
-        )
+        if boundary.is_users(module):  # the user can do nothing about a library's
+            _warn_once(
+                f"{module}.{name} is read by cached code and has no stable digest "
+                f"({error.reason}{error.path and ' at '}{error.path}); it counts by "
+                + ("the statement that creates it" if making else "its type")
+            )
         kind = self._code_target(type(thing))
         if making is None:
             return ("created", kind)
@@ -272,6 +273,12 @@ class Survey:
             return ("file", hasher.digest(path.read_bytes()))
         except OSError:
             return ("missing",)
+
+    def _compiled(self, module: str, file: str) -> Target:
+        """Take the user's by its file, which differs for each Python; else its name."""
+        if boundary.is_users(module):
+            return self._file(Path(file))
+        return ("library", self._library(module))
 
     def _is_users(self, module: str) -> bool:
         return boundary.is_users(module, package=self._package)
@@ -494,6 +501,11 @@ class Survey:
 
     def _visit_class(self, kind: type, unit: Unit) -> None:
         self._guard.watch_class(kind)
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+        if file.endswith((".so", ".pyd")):  # there is no code in it to be followed
+            unit.content = [kind.__qualname__]
+            unit.edges = [("file", self._compiled(kind.__module__, file))]
+            return
         unit.content = [kind.__qualname__, *classes.fields(kind)]
         edges: list[Edge] = [
             (f"base {number}", self._target(base))

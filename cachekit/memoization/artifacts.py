@@ -4,21 +4,42 @@
 
     artifact("plot.png")  ─► <staging>/files/plot.png   while the call runs
     commit                ─► <entry>/files/plot.png     with the value, in one rename
-    in a returned value     pickled as "plot.png", unpickled as the path in the entry
+    in a returned value     pickled as "plot.png" and the sizes of the files beside it;
+                            unpickled as the path in the entry, once these are there
+
+Where a store is not on this machine, a temporary folder takes the place of both. A
+path that leads to a file of another call is stored as a file of this one, so that it
+does not lead to nothing when that other entry is gone.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import threading
+import re
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+from threading import local
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from cachekit.errors import ContainerError, StoreError
-from cachekit.stores import EntryKey, Staging, Store
+from cachekit.errors import ContainerError, CorruptedFile, EntryNotFound
+from cachekit.stores import EntryKey, Store
+from cachekit.stores.layout import is_inside
+
+# Below it are the files that a call has from others: no name that it gives is there.
+OTHERS = ".others"
+
+# <fingerprint>/<aa>/<rest>/files of an entry, .staging/<name>/files of one to be.
+_FILES = re.compile(
+    r".*[\\/](?:[0-9a-f]{32}[\\/][0-9a-f]{2}[\\/][0-9a-f]{30}"
+    r"|\.staging[\\/][^\\/]+)[\\/]files(?=[\\/]|\Z)",
+    re.DOTALL,
+)
+
+
+# A file of an entry, as a value refers to it: its name relative to the folder, its
+# size, and where the value is signed, the digest of its content.
+StoredFile = tuple[str, int, bytes | None]
 
 
 class Artifact(type(Path())):  # type: ignore[misc]
@@ -28,55 +49,16 @@ class Artifact(type(Path())):  # type: ignore[misc]
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        place = _place_in_entry(self)
-        return (_found, place) if place else (Path, (str(self),))
+        # One that is not of a call is made of one that is: the folder of the store.
+        if now.writing is None or not is_of_a_call(self):
+            return (Artifact, (str(self),))
+        return (_found, tuple(now.writing.place_of(self)))
 
     def __cachekit_hash__(self) -> object:
         """Count by the content, wherever the entry is."""
         from cachekit.memoization.files import File
 
-        return File(self)
-
-
-class ArtifactFolder:
-    """The files of a call that is being computed.
-
-    Parameters
-    ----------
-    staging : Staging or None
-        Its entry, if one can be written.
-    """
-
-    def __init__(self, staging: Staging | None) -> None:
-        own = None if staging is None else staging.folder()
-        self._is_in_staging = own is not None
-        self.path = Path(own or tempfile.mkdtemp(prefix="cachekit-files-"))
-        with _lock:
-            _open_folders.append(str(self.path))
-
-    def names(self) -> dict[str, int]:
-        """Return the size of each file, by its name relative to the folder."""
-        return {
-            path.relative_to(self.path).as_posix(): path.stat().st_size
-            for path in sorted(self.path.rglob("*"))
-            if path.is_file()
-        }
-
-    def add_to(self, staging: Staging) -> None:
-        """Copy the files into an entry that has no folder on this machine."""
-        if self._is_in_staging:
-            return
-        for name in self.names():
-            target = staging.open(f"files/{name}")
-            with (self.path / name).open("rb") as source, target:
-                shutil.copyfileobj(source, target, 1 << 20)
-
-    def forget(self, *, remove: bool) -> None:
-        """Note that the call is over; remove a folder that nobody needs any more."""
-        with _lock:
-            _open_folders.remove(str(self.path))
-        if remove and not self._is_in_staging:
-            shutil.rmtree(self.path, ignore_errors=True)
+        return File(self) if is_of_a_call(self) else Path(str(self))
 
 
 def check_name(name: str | os.PathLike[str]) -> str:
@@ -87,18 +69,33 @@ def check_name(name: str | os.PathLike[str]) -> str:
     ValueError
         If it leads out of the entry.
     """
-    text = os.fspath(name).replace(os.sep, "/")
-    path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts or not path.parts or ":" in text:
+    text = os.fspath(name)
+    if not isinstance(text, str):
+        raise TypeError(f"artifact({name!r}): the name of a file is a text")
+    path = PurePosixPath(text.replace(os.sep, "/"))
+    if not path.parts or not is_inside(path.as_posix()) or ":" in text:
         raise ValueError(
             f"artifact({name!r}): a file of a result has a name within it, as in "
-            f"'plot.png' or 'plots/first.png'"
+            f"'plot.png' or 'plots/first.png', without '..' and ':'"
         )
+    if path.parts[0] == OTHERS:
+        raise ValueError(f"artifact({name!r}): {OTHERS!r} is for files of other calls")
     return path.as_posix()
+
+
+def is_of_a_call(path: Path) -> bool:
+    """Tell whether a path leads to the files of a call, or below."""
+    return _FILES.match(os.path.abspath(path)) is not None  # noqa: PTH100
+
+
+# --- while values are read ---
 
 
 class reading_from:  # noqa: N801  (reads as a statement, as contextlib's do)
     """In its block, values are read that belong to an entry.
+
+    What is wrong with its files is raised at the end of the block as it is, since who
+    unpickles makes of any error one of the value.
 
     Parameters
     ----------
@@ -108,14 +105,19 @@ class reading_from:  # noqa: N801  (reads as a statement, as contextlib's do)
         Which it is.
     """
 
-    __slots__ = ("_before", "_entry")
+    __slots__ = ("_before", "_checked", "_failure", "_key", "_store")
 
     def __init__(self, store: Store, key: EntryKey) -> None:
-        self._entry = (store, key)
+        self._store = store
+        self._key = key
 
-    def __enter__(self) -> None:
-        self._before = _reading.entry
-        _reading.entry = self._entry
+    def __enter__(self) -> reading_from:
+        self._before = now.reading
+        self._failure: Exception | None = None
+        # By identity: a tuple that many paths of a value have in common.
+        self._checked: dict[int, tuple[tuple[StoredFile, ...], Path]] = {}
+        now.reading = self
+        return self
 
     def __exit__(
         self,
@@ -123,46 +125,81 @@ class reading_from:  # noqa: N801  (reads as a statement, as contextlib's do)
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _reading.entry = self._before
+        now.reading = self._before
+        if isinstance(error, Exception) and self._failure is not None:
+            raise self._failure from None
+
+    def folder_with(self, version: str, files: tuple[StoredFile, ...]) -> Path:
+        """Return the folder of the entry's files, once all of some are there."""
+        known = self._checked.get(id(files))
+        if known is not None:
+            return known[1]
+        try:
+            folder = self._bring(version, files)
+        except EntryNotFound:
+            self._failure = CorruptedFile("it has lost a file")
+            raise self._failure from None
+        except Exception as error:
+            self._failure = error
+            raise
+        self._checked[id(files)] = (files, folder)
+        return folder
+
+    def _bring(self, version: str, files: tuple[StoredFile, ...]) -> Path:
+        names = [name for name, _, _ in files]
+        if not all(map(is_inside, names)):
+            raise CorruptedFile("a file of it would lie elsewhere")
+        folder = self._store.files(self._key, names, version)
+        for name, size, digest in files:
+            path = folder / name
+            try:
+                facts = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise CorruptedFile(f"its file {name!r} is gone") from None
+            if not S_ISREG(facts.st_mode) or facts.st_size != size:
+                raise CorruptedFile(f"its file {name!r} was changed")
+            if digest is not None and digest_of_file(path) != digest:
+                raise CorruptedFile(f"its file {name!r} is not the one that was signed")
+        return folder
 
 
-class _Reading(threading.local):
-    """The entry that a thread reads."""
+class Writing(Protocol):
+    """What knows as what a path is stored, while a value is written."""
 
-    entry: tuple[Store, EntryKey] | None = None
-
-
-def _place_in_entry(path: Path) -> tuple[str, tuple[str, ...]] | None:
-    """Return the name of an artifact, and of the files below it."""
-    text = str(path)
-    with _lock:
-        folder = next((f for f in _open_folders if text.startswith(f + os.sep)), None)
-    if folder is None:
-        return None
-    name = path.relative_to(folder).as_posix()
-    if not path.is_dir():
-        return name, (name,)
-    below = (Path(p).relative_to(folder) for p in path.rglob("*") if p.is_file())
-    return name, tuple(sorted(p.as_posix() for p in below))
+    def place_of(self, path: Path) -> tuple[Any, ...]:
+        """Return the arguments of what finds the path again."""
 
 
-def _found(name: str, files: tuple[str, ...]) -> Artifact:
+class _Now(local):
+    """What a thread reads and writes."""
+
+    reading: reading_from | None = None
+    writing: Writing | None = None
+
+
+def _found(
+    name: str, is_folder: bool, version: str, files: tuple[Any, ...]
+) -> Artifact:
     """Return the path of an artifact of the entry that is being read."""
-    if _reading.entry is None:
+    if now.reading is None:
         raise ContainerError(
             f"the file {name!r} belongs to an entry: it is found by calling the "
             f"function that made it"
         )
-    store, key = _reading.entry
-    folder = store.files(key, [check_name(file) for file in files])
-    path = Artifact(folder / check_name(name))
-    if not path.exists():
-        raise StoreError(f"the entry {key.path} has lost its file {name!r}")
+    folder = now.reading.folder_with(version, files)
+    if name != "." and not is_inside(name):
+        raise CorruptedFile("a file of it would lie elsewhere")
+    path = Artifact(folder / name)
+    if is_folder and not path.is_dir():  # an empty one, which not every store keeps
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-_reading = _Reading()
+def digest_of_file(path: Path) -> bytes:
+    """Return the digest of the content of a file."""
+    from cachekit.memoization.files import File
 
-# The folders of the calls that are being computed.
-_open_folders: list[str] = []
-_lock = threading.RLock()
+    return File(path).__cachekit_hash__()[1]
+
+
+now = _Now()

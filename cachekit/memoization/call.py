@@ -202,15 +202,40 @@ def ignored_names(
         raise ValueError(f"ignore is a list of names: write ignore=[{ignore!r}]")
     if not ignore:
         return frozenset()
-    parameters = _parameters(function, ignore)
+    return _named("ignore", function, ignore, _parameters(function, ignore))
+
+
+def redacted_names(
+    function: Callable[..., Any], redact: Collection[str], ignore: Collection[str]
+) -> frozenset[str]:
+    """Return the parameters that a `redact` option names, as calls are bound.
+
+    Raises
+    ------
+    ValueError
+        If there is no such parameter: what was meant would be in the record.
+    """
+    if not redact:
+        return frozenset()
+    return _named("redact", function, redact, _parameters(function, ignore))
+
+
+def _named(
+    option: str,
+    function: Callable[..., Any],
+    wanted_names: Collection[str],
+    parameters: Mapping[str, inspect.Parameter],
+) -> frozenset[str]:
+    """Return the parameters that an option names, with the stars spelled out."""
     kinds = {parameter.kind: name for name, parameter in parameters.items()}
     names = set()
-    for wanted in ignore:
+    for wanted in wanted_names:
         name = kinds.get(_STARS[wanted]) if wanted in _STARS else wanted
         if name not in parameters:
+            called = getattr(function, "__name__", function)
             raise ValueError(
-                f"ignore={list(ignore)!r}: {getattr(function, '__name__', function)}() "
-                f"has no parameter {wanted!r}, only {', '.join(parameters) or 'none'}"
+                f"{option}={list(wanted_names)!r}: {called}() has no parameter "
+                f"{wanted!r}, only {', '.join(parameters) or 'none'}"
             )
         names.add(str(name))
     return frozenset(names)

@@ -6,7 +6,6 @@ Of the tasks that want one call at once, one computes it.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -22,7 +21,7 @@ from cachekit.memoization.uncached import (
     mark_as_coroutine_function,
 )
 from cachekit.stores import Turn
-from cachekit.stores.tasks import turn_of_task
+from cachekit.stores.tasks import in_thread, to_its_end, turn_of_task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,13 +34,15 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
     return is awaited.
     """
 
+    __cachekit_plan__ = None  # type: ignore[assignment]  # a task that is awaited
+
     def __init__(
         self, func: Callable[P, Awaitable[R]], *args: Any, **kwargs: Any
     ) -> None:
         super().__init__(func, *args, **kwargs)
         mark_as_coroutine_function(self)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Return a coroutine for the result of the call."""
         bound = self._bind(*args, **kwargs)  # wrong arguments are told now
         return self._answer(bound, args, kwargs)
@@ -49,7 +50,7 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
     async def _answer(
         self, bound: dict[str, object], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> R:
-        key, hit = await asyncio.to_thread(self._find, bound)
+        key, hit = await in_thread(self._find, bound)
         if hit is None:
             hit = await self._compute_awaiting(key, bound, args, kwargs)
         return hit[0]  # type: ignore[no-any-return]
@@ -70,9 +71,9 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
         with await self._turn_of_task(key) as turn:
             if turn.hit is not None:
                 return turn.hit
-            call = await asyncio.to_thread(self._begin, key, bound)
+            call = await in_thread(self._begin, key, bound)
             hit = await self._run_awaiting(call, args, kwargs)
-        await asyncio.to_thread(entries.keep_small, call)
+        await in_thread(entries.keep_small, call)
         return hit
 
     async def _turn_of_task(self, key: CallKey) -> Turn[Hit]:
@@ -99,9 +100,10 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
             value = await self.func(*args, **kwargs)
             seconds = time.perf_counter() - clock
         commit = functools.partial(self._entries.commit, over=over)
-        return await asyncio.to_thread(commit, call, value, seconds) or (value,)
+        # Also if it is cancelled: it is computed, and half an entry is of no use.
+        return await to_its_end(commit, call, value, seconds) or (value,)
 
-    async def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    async def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Compute the result in any case, and store it in the place of what is there.
 
         Returns
@@ -112,13 +114,13 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
             As of `MemorizedFunc.call`.
         """
         bound = self._bind(*args, **kwargs)
-        key = await asyncio.to_thread(self._key, bound)
-        call = await asyncio.to_thread(self._begin, key, bound)
+        key = await in_thread(self._key, bound)
+        call = await in_thread(self._begin, key, bound)
         hit = await self._run_awaiting(call, args, kwargs, over=True)
-        await asyncio.to_thread(self._entries.keep_small, call)
-        return hit[0], await asyncio.to_thread(self._metadata, call)
+        await in_thread(self._entries.keep_small, call)
+        return hit[0], await in_thread(self._metadata, call)
 
-    async def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    async def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Return a reference to the result, which is computed if need be.
 
         Returns
@@ -128,11 +130,11 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
         """
         bound = self._bind(*args, **kwargs)
         entries = self._entries
-        key = await asyncio.to_thread(self._key, bound)
-        if not await asyncio.to_thread(entries.contains, key.entry):
+        key = await in_thread(self._key, bound)
+        if not await in_thread(entries.contains, key.entry):
             hit = await self._compute_awaiting(key, bound, args, kwargs)
-            if not await asyncio.to_thread(entries.contains, key.entry):
+            if not await in_thread(entries.contains, key.entry):
                 return NotMemorizedResult(hit[0])
         else:
-            entries.note_hit(key.entry)
+            await in_thread(entries.note_hit, key.entry)
         return MemorizedResult.in_entries(entries, key.entry)

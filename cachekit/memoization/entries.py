@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cachekit.errors import (
@@ -26,10 +28,15 @@ from cachekit.memoization.artifacts import reading_from
 from cachekit.memoization.options import Policies
 from cachekit.memoization.repositories import commit_of
 from cachekit.memoization.running import Running
-from cachekit.memoization.tier import MemoryTier
+from cachekit.memoization.tier import (
+    MemoryTier,
+    clear_everywhere,
+    drop_everywhere,
+)
 from cachekit.memoization.verbosity import logger_for
 from cachekit.serialization import Label, Seal, map_value, read_value, write_value_to
 from cachekit.stores import EntryKey, Staging, Store, Turn
+from cachekit.stores.base import RECORD
 
 if TYPE_CHECKING:
     from cachekit.memoization.memory import Memory
@@ -73,7 +80,11 @@ class Entries:
         self.modules = modules
         self.source = source
         self._needs_facts = not (policies.is_valid is None and policies.max_age is None)
-        self._tier = MemoryTier(policies.memory_tier) if policies.memory_tier else None
+        self._tier: MemoryTier | None = None
+        if policies.memory_tier:
+            self._tier = MemoryTier(policies.memory_tier, store.location)
+        # What is mapped may change once its signature was checked.
+        self._maps = policies.mmap_mode is not None and memory.signing_key is None
         self._described: set[str] = set()
         self._log = logger_for(policies.verbose)
 
@@ -81,8 +92,11 @@ class Entries:
 
     def look_up(self, key: EntryKey) -> Hit | None:
         """Return the value of an entry; None if there is none that can be used."""
+        since = self._usable_since(key)
+        if since is None:
+            return None
         try:
-            return self._read(key)
+            return self._read(key, since)
         except (ContainerError, IsADirectoryError) as error:
             self.complain("could not be read, and is computed again", error)
             if not isinstance(error, UnsupportedContainer):
@@ -94,8 +108,11 @@ class Entries:
 
     def look_again(self, key: EntryKey) -> Hit | None:
         """Look up while another may be computing; what is damaged was told before."""
+        since = self._usable_since(key)
+        if since is None:
+            return None
         try:
-            return self._read(key)
+            return self._read(key, since)
         except (ContainerError, OSError):
             return None
         except StoreError as error:
@@ -105,10 +122,12 @@ class Entries:
     def contains(self, key: EntryKey) -> bool:
         """Tell whether there is an entry that can be used, without reading it."""
         try:
-            return self.store.contains(key) and self._is_usable(key)
+            if not self.store.contains(key):
+                return False
         except (OSError, StoreError) as error:
             self.complain("could not be looked up", error)
             return False
+        return self._usable_since(key) is not None
 
     def note_hit(self, key: EntryKey) -> None:
         """Count a use of an entry that was not opened for it."""
@@ -124,47 +143,68 @@ class Entries:
         except (OSError, StoreError, ValueError):
             return None
 
-    def _read(self, key: EntryKey) -> Hit | None:
-        if self._needs_facts and not self._is_usable(key):
-            return None
-        if self._tier is not None:
-            kept = self._tier.get(key)
+    def _read(self, key: EntryKey, since: str) -> Hit | None:
+        tier = self._tier
+        if tier is not None:
+            kept = tier.get(key, since)
             if kept is not None:
                 self.memory.counter.hit(key)
                 return kept
+            drops = tier.drops
         hit = self.open(key)
         if hit is None:
             return None
         self.memory.counter.hit(key)
         if self.policies.verbose > 0:
             self._log.debug("loaded %s, %s", self.name, key.digest)
-        if self._tier is not None:
-            self._tier.put(key, hit[0])
+        if tier is not None:
+            record = self.facts(key)
+            if record is not None and not record.files:  # which may be evicted
+                tier.put(key, hit[0], since, drops=drops)
         return hit
 
     def open(self, key: EntryKey) -> Hit | None:
         """Return the value of an entry, whatever its age; None if it is absent."""
-        if self.policies.mmap_mode is not None and self.memory.signing_key is None:
+        if self._maps:
             path = self.store.locate(key)
             if path is not None:
-                return (self._map(path, key),)
+                return self._map(path, key)
         file = self.store.open(key)
         if file is None:
             return None
         with file, reading_from(self.store, key):
             return (self.load(file, key),)
 
-    def _map(self, path: str, key: EntryKey) -> Any:
+    def _map(self, path: str, key: EntryKey) -> Hit | None:
         """Return the value in a file of this machine, its arrays as maps."""
         mode = self.policies.mmap_mode or "r"
         label = Label(key.digest.encode())
-        with reading_from(self.store, key):
-            value = map_value(path, mode, modules=self.modules, label=label)
+        try:
+            file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  (as stores do)
+        except FileNotFoundError:  # removed just now
+            return None
+        with file, reading_from(self.store, key):
+            value = map_value(file, mode, modules=self.modules, label=label)
+            if mode == "r":
+                self._remember_digests(value, key, path, file)
         self.store.note_use(key)
-        record = self.facts(key)
-        if record is not None:
-            mapped.remember(value, record.value, record.items)
-        return value
+        return (value,)
+
+    def _remember_digests(
+        self, value: object, key: EntryKey, path: str, file: BinaryIO
+    ) -> None:
+        """Note the digests of mapped arrays that the record has, if it is theirs."""
+        try:
+            # The one beside the value: the other store of two may have a record of
+            # another value.
+            record = lineage.Record.from_json(Path(path).with_name(RECORD).read_bytes())
+            # The value is still there, so it was there when its record was read; and
+            # as long as it is open, no other file has its number.
+            is_its = os.path.samestat(os.stat(path), os.fstat(file.fileno()))  # noqa: PTH116
+        except (OSError, ValueError):
+            return
+        if is_its and record.key == key.digest:
+            mapped.remember(value, record.value, record.items, record.arrays)
 
     def load(self, file: BinaryIO, key: EntryKey) -> Any:
         """Return the value in an open file."""
@@ -175,17 +215,22 @@ class Entries:
         secret, entry = self.memory.signing_key, key.digest.encode()
         return Label(entry) if secret is None else Seal(secret, entry)
 
-    def _is_usable(self, key: EntryKey) -> bool:
-        """Tell whether an entry is not expired, and valid to who is asked."""
+    def _usable_since(self, key: EntryKey) -> str | None:
+        """Return when an entry began that is not expired, and valid to who is asked.
+
+        None if it is not to be used. Where nobody asks, nothing is read.
+        """
         if not self._needs_facts:
-            return True
+            return ""
         record = self.facts(key)
         if record is None:
-            return False
+            return None
         max_age, is_valid = self.policies.max_age, self.policies.is_valid
         if max_age is not None and time.time() - record.began >= max_age:
-            return False
-        return is_valid is None or bool(is_valid(metadata(record)))
+            return None
+        if is_valid is not None and not is_valid(metadata(record)):
+            return None
+        return record.started
 
     # --- one at a time ---
 
@@ -238,7 +283,7 @@ class Entries:
         self.memory.counter.miss(self.name, seconds)
         if self.store.is_read_only:
             return None
-        key, size = call.key.entry, 0
+        size, drops = 0, 0 if self._tier is None else self._tier.drops
         try:
             if not self._is_wanted(call, value, seconds):
                 return None
@@ -251,11 +296,27 @@ class Entries:
         finally:
             call.size = size
             call.end(is_stored=size > 0)
-        if self.policies.mmap_mode is not None or call.files is not None:
-            return self.look_again(key)
-        if self._tier is not None:
-            self._tier.put(key, value)
-        return None
+        if over:
+            drop_everywhere(self.store.location, call.key.entry)
+        elif self._tier is not None and not self._maps and call.files is None:
+            since = lineage.timestamp(call.started) if self._needs_facts else ""
+            self._tier.put(call.key.entry, value, since, drops=drops)
+        return self._as_stored(call)
+
+    def _as_stored(self, call: Running) -> Hit | None:
+        """Return what a hit returns, if that is another object than was stored."""
+        key = call.key.entry
+        try:
+            if call.has_moved:
+                hit = self.open(key)
+                if hit is not None:
+                    call.settle()
+                return hit
+            is_mapped = self._maps and self.store.locate(key) is not None
+            return self.open(key) if is_mapped else None
+        except (ContainerError, OSError, StoreError) as error:
+            self.complain("was stored, but could not be read back", error)
+            return None
 
     def _is_wanted(self, call: Running, value: object, seconds: float) -> bool:
         """Tell whether a result is to be stored."""
@@ -277,18 +338,25 @@ class Entries:
         key = call.key.entry
         staging = call.begin()
         clock = time.perf_counter()
-        if call.files is not None:
-            call.files.add_to(staging)
         size = self._write(staging, call, value)
+        if call.files is not None:  # also those that the value was found to name
+            call.files.add_to(staging)
         self.write_record(staging, call, value, seconds, clock, size)
-        is_there = not over and (staging.commit() or self._is_usable(key))
+        is_there = not over and (
+            staging.commit() or self._usable_since(key) is not None
+        )
         if not is_there:
             staging.replace()
         return size
 
     def _write(self, staging: Staging, call: Running, value: object) -> int:
         codec, seal = self.policies.codec, self.seal(call.key.entry)
-        return write_value_to(staging, "value", value, codec, seal)
+        with call.storing(signed=self.memory.signing_key is not None) as written:
+            size = write_value_to(
+                staging, "value", value, codec, seal, can_be_mapped=self._maps
+            )
+            written.check(value)
+        return size
 
     def write_record(
         self,
@@ -301,7 +369,7 @@ class Entries:
     ) -> None:
         """Write what is known of a call beside its value."""
         key = call.key.entry
-        whole, items = lineage.value_digests(value)
+        whole, items, arrays = lineage.value_digests(value)
         record = lineage.Record(
             function=self.name,
             fingerprint=key.fingerprint,
@@ -313,6 +381,7 @@ class Entries:
             value_bytes=size,
             value=whole,
             items=items,
+            arrays=arrays,
             parents=call.parents(),
             children=[child.path for child in call.children],
             files={} if call.files is None else call.files.names(),
@@ -334,7 +403,7 @@ class Entries:
         """Have the store stay within its limits, once a call was stored."""
         try:
             if call.size > 0:
-                self.memory.after_commit(call.size)
+                self.memory.after_commit(call.whole_size)
         except (OSError, StoreError) as error:
             self.complain("was stored, but its store could not be kept small", error)
 
@@ -352,24 +421,25 @@ class Entries:
             call.size = self._store(call, value, 0.0, over=True)
         finally:
             call.end(is_stored=call.size > 0)
-        if self._tier is not None:
-            self._tier.put(call.key.entry, value)
+            drop_everywhere(self.store.location, call.key.entry)
 
     # --- remove ---
 
     def forget(self, key: EntryKey) -> None:
         """Remove an entry."""
-        if self._tier is not None:
-            self._tier.drop(key)
-        self.store.delete(key)
+        try:
+            self.store.delete(key)
+        finally:
+            drop_everywhere(self.store.location, key)
 
     def clear(self, *, tell: bool) -> None:
         """Remove all entries of the function, of all versions of its code."""
         if tell:
             self._log.info("clearing the cache of %s", self.name)
-        if self._tier is not None:
-            self._tier.clear()
-        self.store.clear(self.name)
+        try:
+            self.store.clear(self.name)
+        finally:
+            clear_everywhere(self.store.location)
         self._described.clear()
 
     def _drop(self, key: EntryKey) -> None:

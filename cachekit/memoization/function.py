@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cachekit.hashing import Code, function_name, main_name
 from cachekit.hashing.boundary import is_users
+from cachekit.hashing.code import code_of
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
     Binder,
@@ -34,10 +36,12 @@ from cachekit.memoization.call import (
     call_key,
     compile_binder,
     ignored_names,
+    redacted_names,
 )
 from cachekit.memoization.entries import Entries, Hit, metadata
 from cachekit.memoization.options import (
     CacheOptions,
+    CodeOptions,
     code_options_from,
     policies_from,
 )
@@ -113,11 +117,13 @@ class MemorizedFunc(Wrapper[P, R]):
         self.ignore = options.get("ignore") or ()
         ignored_names(func, self.ignore)  # a wrong name is told at once
         self.ignore = list(self.ignore)
-        self.policies = policies_from(self.memory.policies, options)
+        policies = policies_from(self.memory.policies, options)
+        redact = redacted_names(func, policies.redact, self.ignore)
+        self.policies = policies._replace(redact=redact)
         self._code_options = code_options_from(options)
-        self._code = Code(func, **self._code_options._asdict())
+        self._code = _code_for(func, self._code_options)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return the result of the call, from the store if it is there."""
         bound = self._bind(*args, **kwargs)
         key = self._key(bound)
@@ -159,7 +165,7 @@ class MemorizedFunc(Wrapper[P, R]):
             seconds = time.perf_counter() - clock
         return self._entries.commit(call, value, seconds, over=over) or (value,)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Compute the result in any case, and store it in the place of what is there.
 
         Returns
@@ -176,7 +182,7 @@ class MemorizedFunc(Wrapper[P, R]):
         self._entries.keep_small(call)
         return hit[0], self._metadata(call)
 
-    def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Return a reference to the result, which is computed if need be.
 
         A stored result is neither loaded nor hashed for that.
@@ -196,18 +202,18 @@ class MemorizedFunc(Wrapper[P, R]):
             self._entries.note_hit(key.entry)
         return MemorizedResult.in_entries(self._entries, key.entry)
 
-    def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def check_call_in_cache(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Tell whether a result of the call is stored, without reading it."""
-        return self._entries.contains(self._key(self._bind(*args, **kwargs)).entry)
+        return self._entries.contains(self._key_of(*args, **kwargs).entry)
 
-    def lookup(self, *args: P.args, **kwargs: P.kwargs) -> MemorizedResult | None:
+    def lookup(self, /, *args: P.args, **kwargs: P.kwargs) -> MemorizedResult | None:
         """Return a reference to the stored result of a call; None if there is none."""
-        key = self._key(self._bind(*args, **kwargs)).entry
+        key = self._key_of(*args, **kwargs).entry
         if not self._entries.contains(key):
             return None
         return MemorizedResult.in_entries(self._entries, key)
 
-    def put(self, value: R, *args: P.args, **kwargs: P.kwargs) -> None:
+    def put(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Store a value as the result of a call, in the place of what is there.
 
         Parameters
@@ -229,9 +235,9 @@ class MemorizedFunc(Wrapper[P, R]):
         self._entries.put(call, value)
         self._entries.keep_small(call)
 
-    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Remove the result of a call; silent if there is none."""
-        self._entries.forget(self._key(self._bind(*args, **kwargs)).entry)
+        self._entries.forget(self._key_of(*args, **kwargs).entry)
 
     def clear(self, warn: bool = True) -> None:
         """Remove every result of this function, of all versions of its code.
@@ -243,7 +249,7 @@ class MemorizedFunc(Wrapper[P, R]):
         """
         self._entries.clear(tell=warn)
 
-    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+    def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """Say whether a call is a hit, or else what differs from the nearest result.
 
         Returns
@@ -256,6 +262,16 @@ class MemorizedFunc(Wrapper[P, R]):
         bound = self._bind(*args, **kwargs)
         key = self._key(bound)
         return explain(self._store, key, self._facts(key, bound), self._code.describe())
+
+    def __cachekit_plan__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[object, MemorizedResult | None]:
+        """Name a call, and give its stored result; what `Parallel` asks first."""
+        key = self._key(self._bind(*args, **kwargs)).entry
+        if not self._entries.contains(key):
+            return key, None
+        self._entries.note_hit(key)
+        return key, MemorizedResult.in_entries(self._entries, key)
 
     def cache_info(self) -> CacheInfo:
         """Say what the cache did for this function in this process.
@@ -391,6 +407,11 @@ class MemorizedFunc(Wrapper[P, R]):
         note_child(key.entry)
         return key
 
+    def _key_of(self, /, *args: P.args, **kwargs: P.kwargs) -> CallKey:
+        """Return the key of a call that is only asked about, not made."""
+        bound = self._bind(*args, **kwargs)
+        return call_key(self._name, self._code.fingerprint(), bound)
+
     def _begin(self, key: CallKey, bound: dict[str, object]) -> Running:
         """Note what is known of a call before it is computed."""
         is_new = self._entries.is_new_code(key.entry)
@@ -405,6 +426,19 @@ class MemorizedFunc(Wrapper[P, R]):
     def _metadata(self, call: Running) -> dict[str, Any]:
         record = self._entries.facts(call.key.entry) if call.size > 0 else None
         return {} if record is None else metadata(record)
+
+
+def _code_for(function: Callable[..., Any], options: CodeOptions) -> Code:
+    """Return the code of a function; that of one in a module is surveyed once.
+
+    Some libraries cache the same functions again for each call.
+    """
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    name = getattr(function, "__name__", "")
+    is_global = name != "" and getattr(module, name, None) is function
+    if is_global and options == CodeOptions():
+        return code_of(function)
+    return Code(function, **options._asdict())
 
 
 def _memorize(

@@ -49,6 +49,9 @@ class Record:
         Digest of the value, if it has one.
     items : dict of str to str
         Digests of the items of a tuple or a dict, by place or key.
+    arrays : list of str
+        Which of the items are plain arrays; that the value itself is one, an empty
+        name says.
     parents : list of str
         Digests of the arguments that may be results of other calls: of all but small
         numbers, flags and short texts.
@@ -79,6 +82,7 @@ class Record:
     hash_version: int
     value: str | None = None
     items: dict[str, str] = field(default_factory=dict)
+    arrays: list[str] = field(default_factory=list)
     parents: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
@@ -86,8 +90,11 @@ class Record:
 
     @property
     def began(self) -> float:
-        """When the call began, in seconds since 1970."""
-        return datetime.fromisoformat(self.started).timestamp()
+        """When the call began, in seconds since 1970; 0 if no clock has that date."""
+        try:
+            return datetime.fromisoformat(self.started).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
 
     def to_json(self) -> bytes:
         """Write the record as JSON, a line for each field."""
@@ -125,33 +132,54 @@ class Record:
         ValueError
             If the content is not a record.
         """
-        found = json.loads(content)
+        try:
+            found = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("not the record of a call: nested too deeply") from error
         if not isinstance(found, dict):
             raise ValueError("not the record of a call: no JSON object")
         known: dict[str, Any] = {
-            one.name: found[one.name] for one in fields(cls) if one.name in found
+            name: found[name] for name in _ANNOTATIONS if name in found
         }
-        for one in fields(cls):
-            if one.name not in known and one.name in _ADDED:  # by a later version
+        for name, annotation in _ANNOTATIONS.items():
+            if name not in known and name in _ADDED:  # by a later version
                 continue
-            kind, _, rest = str(one.type).partition("[")
-            value = known.get(one.name)
-            if value is None and f"{kind}{rest}".endswith("| None"):
+            value = known.get(name)
+            if value is None and annotation.endswith("| None"):
                 continue
-            if not isinstance(value, _TYPES[kind.partition(" ")[0]]):
-                raise ValueError(f"not the record of a call: {one.name} is {value!r}")
+            if not _is_of_type(value, annotation):
+                raise ValueError(f"not the record of a call: {name} is {value!r}")
         try:
+            float(known["seconds_computing"]), float(known["seconds_storing"])
             datetime.fromisoformat(known["started"])
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"not the record of a call: {error}") from error
-        if not all(isinstance(facts, dict) for facts in known["arguments"].values()):
-            raise ValueError("not the record of a call: arguments without facts")
         return cls(**known)
 
 
 _NEXT = ",\n "
 _encode = json.JSONEncoder(separators=(_NEXT, ": ")).encode
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
+
+
+def _is_of_type(value: object, annotation: str) -> bool:
+    """Tell whether a value read from JSON is what the annotation of a field says.
+
+    ``"dict[str, dict[str, str]]"`` -> a dict, the values of which are dicts of texts
+    """
+    if annotation in _TYPES:
+        return isinstance(value, _TYPES[annotation])
+    kind, _, inner = annotation.removesuffix(" | None").partition("[")
+    if not isinstance(value, _TYPES[kind]):
+        return False
+    inner = inner.removesuffix("]")
+    if isinstance(value, dict):
+        _, _, inner = inner.partition(", ")
+        return inner == "Any" or all(_is_of_type(v, inner) for v in value.values())
+    if isinstance(value, list):
+        return all(_is_of_type(item, inner) for item in value)
+    return True
+
 
 # By annotation. A number that JSON wrote without a point is an int.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -162,8 +190,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "list": (list,),
 }
 
+_ANNOTATIONS = {one.name: str(one.type) for one in fields(Record)}
+_ANNOTATIONS["arguments"] = "dict[str, dict[str, Any]]"  # only people read them
+
 # Fields that records of the first days did not have.
-_ADDED = {"value", "items", "parents", "children", "files", "git"}
+_ADDED = {"value", "items", "arrays", "parents", "children", "files", "git"}
 
 # The fields that `Record.to_json` does not write by hand, and what they are at first.
 _NOTHING_MORE: dict[str, Any] = {
@@ -215,10 +246,11 @@ def describe_arguments(
     return facts
 
 
-def value_digests(value: Any) -> tuple[str | None, dict[str, str]]:
-    """Return the digest of a result, and of the items of a tuple or dict.
+def value_digests(value: Any) -> tuple[str | None, dict[str, str], list[str]]:
+    """Return the digest of a result, those of its items, and which are of arrays.
 
-    What has no digest has None, or is left out: it is stored all the same.
+    The items are those of a tuple or a dict, by place or key. What has no digest has
+    None, or is left out: it is stored all the same.
     """
     items: dict[str, str] = {}
     if isinstance(value, tuple) and len(value) <= MOST_ITEMS:
@@ -231,7 +263,15 @@ def value_digests(value: Any) -> tuple[str | None, dict[str, str]]:
         found = _digest_or_none(item)
         if found is not None:
             items[name] = found
-    return _digest_or_none(value), items
+    arrays = [name for name, item in named.items() if name and _is_array(item)]
+    if _is_array(value):
+        arrays.append("")
+    return _digest_or_none(value), items, arrays
+
+
+def _is_array(value: object) -> bool:
+    kind = type(value)
+    return kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "memmap")
 
 
 def _digest_or_none(value: object) -> str | None:

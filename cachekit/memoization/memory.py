@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from cachekit.hashing import main_name
+from cachekit.hashing.boundary import sent_from
 from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.locations import (
     Location,
@@ -31,10 +33,11 @@ from cachekit.memoization.options import (
     secret_from,
 )
 from cachekit.memoization.tally import CallCounter, Tally
+from cachekit.memoization.tier import clear_everywhere
 from cachekit.memoization.uncached import NotMemorizedFunc
 from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.memoization.verbosity import logger_for
-from cachekit.memoization.wrapping import Wrapper
+from cachekit.memoization.wrapping import CachedClassMethod, Wrapper
 from cachekit.serialization import codec_from
 from cachekit.stores import DictStore, LocalStore
 from cachekit.stores.background import at_exit
@@ -221,7 +224,7 @@ class Memory:
             **self._way,
             **self.limits._asdict(),
         }
-        return (_open_memory, (self._place, options))
+        return (_open_memory, (type(self), self._place, options, main_name()))
 
     def __cachekit_hash__(self) -> object:
         """Count for nothing: where results are kept does not change them."""
@@ -336,8 +339,10 @@ class Memory:
     def _decorate(self, func: Any, options: CacheOptions) -> Any:
         if func is None:
             return functools.partial(self._decorate, options=options)
-        if isinstance(func, (staticmethod, classmethod)):
-            return type(func)(self._decorate(func.__func__, options))
+        if isinstance(func, classmethod):
+            return CachedClassMethod(self._decorate(func.__func__, options))
+        if isinstance(func, staticmethod):
+            return staticmethod(self._decorate(func.__func__, options))
         if isinstance(func, Wrapper):
             func = func.func
         if not callable(func):
@@ -346,7 +351,7 @@ class Memory:
             return _not_memorized(func)
         return _memorized_type(func)(func, self, options=options)
 
-    def eval(self, func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def eval(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function through the cache.
 
         Parameters
@@ -387,7 +392,10 @@ class Memory:
             return
         if warn:
             logger_for(self.verbose).info("clearing the cache at %s", self.location)
-        self.store.clear()
+        try:
+            self.store.clear()
+        finally:
+            clear_everywhere(self.store.location)
 
     def reduce_size(
         self,
@@ -424,6 +432,26 @@ class Memory:
         """
         if self.store is not None:
             self.store.flush()
+
+    # --- joblib's names, which librosa's cache hands on ---
+
+    def warn(self, msg: object) -> None:
+        """Log a warning, as joblib's `Logger` does."""
+        logger_for(self.verbose).warning("%r: %s", self, msg)
+
+    def info(self, msg: object) -> None:
+        """Log what is going on, as joblib's `Logger` does."""
+        logger_for(self.verbose).info("%r: %s", self, msg)
+
+    def debug(self, msg: object) -> None:
+        """Log a detail, as joblib's `Logger` does."""
+        logger_for(self.verbose).debug("%r: %s", self, msg)
+
+    def format(self, obj: object, indent: int = 0) -> str:
+        """Return an object as text for a log, as joblib's `Logger` does."""
+        import pprint
+
+        return pprint.pformat(obj, indent=indent, depth=3)
 
     def after_commit(self, size: int) -> None:
         """Note that an entry of so many bytes was stored; evict what is too much."""
@@ -481,8 +509,11 @@ def _memory_at(location: str) -> Memory:
     return Memory(location)
 
 
-def _open_memory(place: Any, options: dict[str, Any]) -> Memory:
-    return Memory(place, **options)
+def _open_memory(
+    kind: type[Memory], place: Any, options: dict[str, Any], sender: str
+) -> Memory:
+    sent_from(sender)
+    return kind(place, **options)
 
 
 def _save_all() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import ContainerError, EntryNotFound
 from cachekit.memoization.entries import Entries, metadata
 from cachekit.memoization.lineage import Record
-from cachekit.memoization.options import Policies
+from cachekit.memoization.options import Policies, mmap_mode_from
+from cachekit.memoization.streaming import StreamEntries
 from cachekit.stores import EntryKey
 
 if TYPE_CHECKING:
@@ -58,8 +58,11 @@ class MemorizedResult:
         memory = location
         if not isinstance(location, Memory):
             memory = Memory(location, backend, mmap_mode=mmap_mode, verbose=verbose)
-        key = EntryKey(*call_id)
-        self._set(_entries_of(memory, key, memory.policies, {}), key)
+        policies = memory.policies
+        if mmap_mode is not None:
+            policies = policies._replace(mmap_mode=mmap_mode_from(mmap_mode))
+        key = _key_from(call_id)
+        self._set(_entries_of(memory, key, policies, {}), key)
 
     @classmethod
     def in_entries(cls, entries: Entries, key: EntryKey) -> MemorizedResult:
@@ -99,7 +102,6 @@ class MemorizedResult:
     def clear(self) -> None:
         """Remove the result from the store; silent if it is gone."""
         self._entries.forget(self.key)
-        vars(self).pop("record", None)
 
     @property
     def location(self) -> str:
@@ -131,7 +133,7 @@ class MemorizedResult:
         """The digest of the call."""
         return self.key.digest
 
-    @functools.cached_property
+    @property
     def record(self) -> Record | None:
         """What is known of the call; None if that is gone."""
         return self._entries.facts(self.key)
@@ -139,19 +141,20 @@ class MemorizedResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """What joblib has in its metadata: duration, time and arguments."""
-        return {} if self.record is None else metadata(self.record)
+        record = self.record
+        return {} if record is None else metadata(record)
 
     @property
     def duration(self) -> float | None:
         """Seconds that the call took."""
-        return None if self.record is None else self.record.seconds_computing
+        record = self.record
+        return None if record is None else record.seconds_computing
 
     @property
     def timestamp(self) -> datetime | None:
         """When the call began."""
-        return (
-            None if self.record is None else datetime.fromisoformat(self.record.started)
-        )
+        record = self.record
+        return None if record is None else datetime.fromisoformat(record.started)
 
     def __repr__(self) -> str:
         return (
@@ -179,9 +182,14 @@ class MemorizedResult:
         return (_reference, (entries.memory, self.key, *about))
 
     def __cachekit_hash__(self) -> object:
-        """Count by the digest of the value; where that has none, by the call's."""
-        whole = None if self.record is None else self.record.value
-        return ("a reference", whole if whole is not None else tuple(self.key))
+        """Count by the digest of the value; where that has none, by what was called."""
+        # Read each time: another value may have been put in its place.
+        record = self.record
+        if record is None:
+            return ("a reference", tuple(self.key))
+        if record.value is None:
+            return ("a reference", tuple(self.key), record.started)
+        return ("a reference", record.value)
 
 
 def _entries_of(
@@ -189,7 +197,22 @@ def _entries_of(
 ) -> Entries:
     if memory.store is None:
         raise TypeError("a memory without a store has no results")
-    return Entries(key.function, memory, memory.store, policies, modules, "")
+    # Which reads plain values too.
+    return StreamEntries(key.function, memory, memory.store, policies, modules, "")
+
+
+def _key_from(call_id: Any) -> EntryKey:
+    """Return the key that a user has written out."""
+    key = tuple(call_id)
+    if len(key) != len(EntryKey._fields) or not all(isinstance(p, str) for p in key):
+        raise ValueError(
+            f"call_id={call_id!r} is not the function, the fingerprint and the digest "
+            f"of a call: take the attribute `key` of another reference"
+        )
+    # They name folders: ".." would lead out of the store.
+    if not (key[1].isalnum() and key[2].isalnum()):
+        raise ValueError(f"call_id={call_id!r}: fingerprint and digest are hexadecimal")
+    return EntryKey(*key)
 
 
 def _reference(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
+import os
 import subprocess
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def commit_of(source: str, *, patience: float) -> dict[str, Any] | None:
     if root is None:
         return None
     try:
-        return _asked(root).result(timeout=patience)
-    except concurrent.futures.TimeoutError:
+        # Asked by this process: in a forked child the thread of its parent is not.
+        return _asked(root, os.getpid()).result(timeout=patience)
+    except (TimeoutError, RuntimeError):  # no threads can be started at the end
         return None
 
 
@@ -53,9 +55,8 @@ def _repository_of(source: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _asked(root: Path) -> concurrent.futures.Future[dict[str, Any] | None]:
-    answer: concurrent.futures.Future[dict[str, Any] | None]
-    answer = concurrent.futures.Future()
+def _asked(root: Path, process: int) -> Future[dict[str, Any] | None]:  # noqa: ARG001
+    answer: Future[dict[str, Any] | None] = Future()
 
     def ask() -> None:
         answer.set_result(_ask(root))
@@ -74,8 +75,10 @@ def _ask(root: Path) -> dict[str, Any] | None:
 
 
 def _git(root: Path, *words: str) -> str:
-    # Without locks: a commit of the user's at this moment is not disturbed.
-    command = ["git", "--no-optional-locks", "-C", str(root), *words]
+    # Without locks: a commit of the user's at this moment is not disturbed. Without
+    # the program that a repository may name to watch its files.
+    options = ["--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(root)]
+    command = ["git", *options, *words]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from cachekit.errors import StoreError
 from cachekit.hashing import CodeVersion
-from cachekit.memoization.artifacts import Artifact, ArtifactFolder, check_name
+from cachekit.memoization.artifact_folders import (
+    ArtifactFolder,
+    keep_until_exit,
+    let_go,
+    loose_folder,
+    writing_files,
+)
+from cachekit.memoization.artifacts import Artifact, check_name
 from cachekit.memoization.call import CallKey, changed_arguments, is_small
 from cachekit.stores import EntryKey, Staging, Store
 
@@ -72,10 +78,12 @@ class Running:
         self.staging: Staging | None = None
         self.files: ArtifactFolder | None = None
         self.size = 0
-        self._outer: Token[Running | None] | None = None
+        self._is_streaming = False  # its parts run one by one, as a generator's do
+        self._outer: Running | None = None
 
     def __enter__(self) -> Running:
-        self._outer = _current.set(self)
+        self._outer = _current.get()
+        _current.set(self)
         return self
 
     def __exit__(
@@ -84,27 +92,30 @@ class Running:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._outer is not None:
-            _current.reset(self._outer)
+        _leave(self, self._outer)
         if error is not None:
             self.discard()
 
     def step(self, function: Callable[..., T], *args: Any) -> T:
         """Run a part of the call, in which it is the innermost one."""
-        outer = _current.set(self)
+        self._is_streaming = True
+        outer = _current.get()
+        _current.set(self)
         try:
             return function(*args)
         finally:
-            _current.reset(outer)
+            _leave(self, outer)
 
     @contextlib.contextmanager
     def innermost(self) -> Iterator[None]:
         """In its block, a part of the call runs; what fails there drops nothing."""
-        outer = _current.set(self)
+        self._is_streaming = True
+        outer = _current.get()
+        _current.set(self)
         try:
             yield
         finally:
-            _current.reset(outer)
+            _leave(self, outer)
 
     def begin(self) -> Staging:
         """Begin the entry, if it was not begun yet."""
@@ -139,26 +150,66 @@ class Running:
     def folder(self) -> Path:
         """Return the folder for files of the entry; made when first asked for."""
         if self.files is None:
-            with contextlib.suppress(
-                OSError, StoreError
-            ):  # a commit says what is wrong
-                self.begin()
-            self.files = ArtifactFolder(self.staging)
+            staging = None
+            with contextlib.suppress(OSError, StoreError):  # a commit tells
+                staging = self._staging_for_files()
+            entry = self.key.entry
+            self.files = ArtifactFolder(
+                self._store, entry, staging, grows=self._is_streaming
+            )
         return self.files.path
+
+    def _staging_for_files(self) -> Staging:
+        if not self._is_streaming:
+            return self.begin()
+        # Who takes an item has its path before the rest is there. So the files stay
+        # where they are, and the entry has second names for them.
+        staging = self._store.stage(self.key.entry)
+        keep_until_exit(staging)
+        return staging
+
+    def storing(self, *, signed: bool) -> writing_files:
+        """In its block, a value that may name files is written into the entry.
+
+        Parameters
+        ----------
+        signed : bool
+            Whether the content of the files is signed with the value.
+        """
+        return writing_files(self, signed=signed)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether paths in the value, as it was returned, are not those of a hit."""
+        if self._is_streaming:
+            return False
+        return self.files is not None and self.files.is_named
+
+    @property
+    def whole_size(self) -> int:
+        """Bytes of the value and of the files, once they are stored; else 0."""
+        if self.size == 0 or self.files is None:
+            return self.size
+        return self.size + self.files.size
 
     def end(self, *, is_stored: bool) -> None:
         """Drop what was begun of the entry, but for files that a result names."""
-        if self.files is not None:
-            self.files.forget(remove=is_stored)
-            if not is_stored:
-                return  # they stay until the process ends
-        if self.staging is not None:
+        if self.staging is None:
+            return
+        if self.files is not None and self.files.is_needed(self.staging, is_stored):
+            keep_until_exit(self.staging)
+        else:
             self.staging.discard()
+
+    def settle(self) -> None:
+        """Drop what was begun: paths into the entry have taken its place."""
+        if self.staging is not None:
+            let_go(self.staging)
 
     def discard(self) -> None:
         """Drop what was begun of the entry."""
-        if self.files is not None:
-            self.files.forget(remove=True)
+        if self.files is not None and not self._is_streaming:  # it has given out none
+            self.files.remove()
             self.files = None
         if self.staging is not None:
             self.staging.discard()
@@ -175,17 +226,29 @@ def artifact(name: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     name : str
-        A name, also with folders: ``"plots/first.png"``. The folders are made.
+        A name, also with folders: ``"plots/first.png"``. The folders are made. The
+        same name is the same file.
 
     Returns
     -------
     pathlib.Path
-        Where to write. If nothing is cached, a new temporary file.
+        Where to write: a file, or a folder to be made with ``mkdir``.
 
     Raises
     ------
     ValueError
         If the name leads out of the entry.
+
+    Notes
+    -----
+    Return the path itself, not ``str(path)``: the file moves when the call is stored. A
+    result with its path as a text is not stored, with a warning.
+
+    Files stay as long as their entry: copy what is to outlive an eviction. They are
+    not to be changed; one that was cut or removed has its call computed again. If
+    nothing is cached, or the result could not be stored, they stay until the process
+    ends. A thread that the function starts does not know of the call: what it makes is
+    stored if its path is in the result. So is a file that another cached call made.
 
     Examples
     --------
@@ -197,12 +260,7 @@ def artifact(name: str | os.PathLike[str]) -> Path:
     """
     place = check_name(name)
     call = _current.get()
-    folder = (
-        Path(tempfile.mkdtemp(prefix="cachekit-files-"))
-        if call is None
-        else call.folder()
-    )
-    path = Artifact(folder / place)
+    path = Artifact((loose_folder() if call is None else call.folder()) / place)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -222,6 +280,12 @@ def note_child(key: EntryKey) -> None:
     parent = _current.get()
     if parent is not None and len(parent.children) < MOST_CHILDREN:
         parent.children[key] = None
+
+
+def _leave(call: Running, outer: Running | None) -> None:
+    # A coroutine that is thrown away may end in another context, where nothing was set.
+    if _current.get() is call:
+        _current.set(outer)
 
 
 _current: ContextVar[Running | None] = ContextVar("_current", default=None)

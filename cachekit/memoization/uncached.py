@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from cachekit.errors import EntryNotFound
+from cachekit.hashing import function_name
+from cachekit.memoization.tally import CacheInfo
 from cachekit.memoization.wrapping import Wrapper
+from cachekit.stores import EntryKey
+
+if TYPE_CHECKING:
+    from cachekit.memoization.explaining import Explanation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,36 +67,58 @@ class NotMemorizedFunc(Wrapper[P, R]):
         The function.
     """
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function."""
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return self.global_name() or (type(self), (self.func,))
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function; return its result, and no metadata."""
         return self.func(*args, **kwargs), {}
 
-    def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function; return its result as a reference to memory."""
         return NotMemorizedResult(self.func(*args, **kwargs))
 
-    def check_call_in_cache(self, *args: P.args, **kwargs: P.kwargs) -> bool:  # noqa: ARG002
+    def check_call_in_cache(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:  # noqa: ARG002
         """Return False: nothing is kept."""
         return False
 
-    def lookup(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def lookup(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Return None: nothing is kept."""
 
-    def put(self, value: R, *args: P.args, **kwargs: P.kwargs) -> None:
+    def put(self, value: R, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Do nothing: nothing is kept."""
 
-    def forget(self, *args: P.args, **kwargs: P.kwargs) -> None:
+    def forget(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Do nothing: nothing is kept."""
 
     def clear(self, warn: bool = True) -> None:
         """Do nothing: nothing is kept."""
+
+    def explain(self, /, *args: P.args, **kwargs: P.kwargs) -> Explanation:  # noqa: ARG002
+        """Say that nothing is kept."""
+        from cachekit.memoization.explaining import Explanation
+
+        name = function_name(self.func)
+        note = "it is not cached: its memory has no location"
+        return Explanation(name, EntryKey(name, "", ""), "no entries", note=note)
+
+    def cache_info(self) -> CacheInfo:
+        """Return zeros: nothing is kept."""
+        return CacheInfo(0, 0, 0, 0.0)
+
+    def map(
+        self,
+        iterable: Iterable[Any],
+        *,
+        n_jobs: int = 1,  # noqa: ARG002
+        progress: bool = False,  # noqa: ARG002
+    ) -> list[R]:
+        """Call the function with each item, one after another, in this process."""
+        return [self.func(item) for item in iterable]  # type: ignore[call-arg]
 
 
 class AsyncNotMemorizedFunc(NotMemorizedFunc[P, Awaitable[R]]):
@@ -100,11 +128,11 @@ class AsyncNotMemorizedFunc(NotMemorizedFunc[P, Awaitable[R]]):
         super().__init__(function)
         mark_as_coroutine_function(self)
 
-    async def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    async def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Await the function; return its result, and no metadata."""
         return await self.func(*args, **kwargs), {}
 
-    async def call_and_shelve(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    async def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Await the function; return its result as a reference to memory."""
         return NotMemorizedResult(await self.func(*args, **kwargs))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -34,8 +35,14 @@ def expires_after(
     limit = timedelta(
         days, seconds, microseconds, milliseconds, minutes, hours, weeks
     ).total_seconds()
+    return _IsYounger(limit)
 
-    def is_valid(metadata: dict[str, Any]) -> bool:
-        return bool(time.time() - metadata["time"] < limit)
 
-    return is_valid
+@dataclass(frozen=True)
+class _IsYounger:
+    """Tells whether a result is younger than so many seconds; can be pickled."""
+
+    limit: float
+
+    def __call__(self, metadata: dict[str, Any]) -> bool:
+        return bool(time.time() - metadata["time"] < self.limit)

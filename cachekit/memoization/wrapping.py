@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import types
 from collections.abc import Callable
@@ -46,13 +47,30 @@ class Wrapper(Generic[P, R]):
     def global_name(self) -> str | None:
         """Return the name that leads to this very object in another process too."""
         name = getattr(self.func, "__qualname__", "")
-        module = sys.modules.get(getattr(self.func, "__module__", None) or "")
+        home = getattr(self.func, "__module__", None) or ""
+        if home == "__main__" and _is_pickled_by_value():
+            return None
+        module = sys.modules.get(home)
         if module is None or not (module.__spec__ or hasattr(module, "__file__")):
             return None  # typed at a prompt
         found: Any = module
         for part in name.split("."):
             found = getattr(found, part, None)
         return name if found is self else None
+
+
+def _is_pickled_by_value() -> bool:
+    """Tell whether cloudpickle asks, whose reader may run another script, or none.
+
+    Of all that asks how an object is to be pickled, it alone is written in Python.
+    """
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_name in ("__reduce__", "__reduce_ex__"):
+        frame = frame.f_back
+    where = "" if frame is None else str(frame.f_globals.get("__name__"))
+    return where.startswith("cloudpickle.")
 
 
 class BoundMethod:
@@ -69,8 +87,10 @@ class BoundMethod:
     def __init__(self, cached: Any, instance: object) -> None:
         self.__func__ = cached
         self.__self__ = instance
+        self.__doc__ = cached.__doc__
+        self.__module__ = cached.__module__
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the cached function with the instance."""
         return self.__func__(self.__self__, *args, **kwargs)
 
@@ -78,12 +98,19 @@ class BoundMethod:
         # Only what the class does not have: `__func__` is absent while unpickling.
         found = getattr(object.__getattribute__(self, "__func__"), name)
         if name == "put":
-            return lambda value, *args, **kwargs: found(
+            return lambda value, /, *args, **kwargs: found(
                 value, self.__self__, *args, **kwargs
             )
+        if name == "map":
+            return functools.partial(_map_with, self.__func__, self.__self__)
         if name in _OF_A_CALL:
             return functools.partial(found, self.__self__)
         return found
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The parameters but for the first, which has its argument."""
+        return inspect.signature(types.MethodType(self.__func__.func, self.__self__))
 
     def __repr__(self) -> str:
         return f"<bound {self.__func__!r} of {object.__repr__(self.__self__)}>"
@@ -99,11 +126,35 @@ class BoundMethod:
         return hash((id(self.__self__), id(self.__func__)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (BoundMethod, (self.__func__, self.__self__))
+        owner, name = self.__self__, self.__func__.__name__
+        if isinstance(owner, type) and getattr(owner, name, None) == self:
+            return (getattr, (owner, name))  # the function has no name of its own
+        return (BoundMethod, (self.__func__, owner))
 
     def __cachekit_hash__(self) -> object:
         """Count by the function's code and the instance's state, as a method does."""
         return types.MethodType(self.__func__.func, self.__self__)
+
+
+class CachedClassMethod(classmethod):  # type: ignore[type-arg]
+    """A cached class method.
+
+    From Python 3.13 on, a plain one no longer asks what it holds to bind itself, and
+    gives out a method without `lookup` and the others.
+    """
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return BoundMethod(self.__func__, type(instance) if owner is None else owner)
+
+
+def _map_with(cached: Any, instance: object, iterable: Any, **options: Any) -> Any:
+    """Call a cached method of an instance with each item."""
+    from cachekit.memoization.many import map_calls
+    from cachekit.memoization.uncached import NotMemorizedFunc
+
+    if isinstance(cached, NotMemorizedFunc):
+        return [cached(instance, item) for item in iterable]
+    return map_calls(cached, iterable, bound=(instance,), **options)
 
 
 # Methods of a cached function that take the arguments of a call.

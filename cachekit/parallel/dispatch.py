@@ -16,7 +16,7 @@ from cachekit.parallel.cores import whole_n_jobs
 from cachekit.parallel.loops import Loop, SequentialLoop, WorkersLoop
 from cachekit.parallel.tasks import Task
 
-RETURNS = ("list", "generator", "generator_unordered")
+RETURNS = ("list", "generator", "generator_unordered", "reference")
 
 # From this verbosity on, messages go to the standard output, as joblib has it.
 LOUD = 50
@@ -32,9 +32,10 @@ class Parallel:
         1, or what `parallel_config` says.
     backend : str, ParallelBackendBase or multiprocessing context, optional
         What runs them; by default ``"loky"``, which is processes.
-    return_as : {"list", "generator", "generator_unordered"}, default "list"
+    return_as : {"list", "generator", "generator_unordered", "reference"}
         Whether to return all results, or to yield them: in the order of the tasks, or
-        as they come.
+        as they come. With ``"reference"``, what is returned has a method `get`, which
+        loads the result of a cached function when it is called.
     verbose : int, default 0
         Print how far it is: now and then, and above 10 for every batch.
     timeout : float, optional
@@ -108,7 +109,7 @@ class Parallel:
         self.timeout = timeout
         self.pre_dispatch = pre_dispatch
         self.return_as = _one_of("return_as", return_as, RETURNS)
-        self.return_generator = return_as != "list"
+        self.return_generator = return_as.startswith("generator")
         self.return_ordered = return_as != "generator_unordered"
         self.on_error = _one_of("on_error", on_error, ("raise", "return", "skip"))
         self.retries = _count("retries", retries)

@@ -21,16 +21,30 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import (
+    Callable,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Sized,
+)
 from multiprocessing import TimeoutError as TaskTimeout
 from typing import TYPE_CHECKING, Any
 
 from cachekit.parallel import board
 from cachekit.parallel.batching import BatchSizer
+from cachekit.parallel.cached import Plan, Reference, Value, plan_of, shelving
+from cachekit.parallel.progress import Progress
+from cachekit.parallel.relay import Relay
 from cachekit.parallel.tasks import Batch, Done, Failure, Task, short_call
 
 if TYPE_CHECKING:
     from cachekit.parallel.dispatch import Parallel
+
+
+# Results that are stored wait here to be asked for, but not more than so many.
+MOST_READY = 100
 
 
 class Loop(ABC):
@@ -49,6 +63,8 @@ class Loop(ABC):
         self._tasks: Iterator[Task] = iter(iterable)
         self._began = time.perf_counter()
         self._is_over = False
+        total = len(iterable) if isinstance(iterable, Sized) else None
+        self._progress = Progress(total) if parallel.progress else None
 
     @property
     def elapsed(self) -> float:
@@ -64,28 +80,38 @@ class Loop(ABC):
 
     def abandon(self) -> None:
         """Stop what runs, since nobody wants the results; once is enough."""
-        if not self._is_over:
-            self._is_over = True
-            self._parallel.finish()
+        self._end()
 
     def _end(self) -> None:
         if not self._is_over:
             self._is_over = True
+            if self._progress is not None:
+                self._progress.close()
             self._parallel.finish()
 
     def _outcome(self, outcome: Any) -> Iterator[Any]:
         """Yield what becomes of the outcome of a task."""
         if type(outcome) is not Failure:
-            yield outcome
+            is_value = self._parallel.return_as == "reference" and not hasattr(
+                outcome, "get"
+            )
+            yield Value(outcome) if is_value else outcome
         elif self._parallel.on_error == "return":
             outcome.error.add_note(outcome.note())
             yield outcome.error
         elif self._parallel.on_error == "raise":
             raise_failure(outcome)
 
-    def _completed_tasks(self, count: int) -> None:
+    def _completed_tasks(self, count: int, *, hits: int = 0, failed: int = 0) -> None:
         self._parallel.n_completed_tasks += count
         self._parallel.print_progress()
+        if self._progress is not None:
+            self._progress.completed(count, hits=hits, failed=failed)
+
+    def _note_total(self, tasks: int) -> None:
+        self._parallel.n_tasks = tasks
+        if self._progress is not None:
+            self._progress.total(tasks)
 
 
 class SequentialLoop(Loop):
@@ -94,37 +120,72 @@ class SequentialLoop(Loop):
     def results(self) -> Generator[Any, None, None]:
         """Run the tasks as their results are asked for."""
         parallel = self._parallel
-        size = 1 if parallel.batch_size == "auto" else int(parallel.batch_size)
         is_plain = parallel.on_error == "raise" and parallel.retries == 0
+        is_plain &= self._progress is None and parallel.return_as != "reference"
         try:
-            while tasks := list(itertools.islice(self._tasks, size)):
-                for task in tasks:
-                    parallel.n_dispatched_tasks += 1
-                    if is_plain:  # the traceback is the user's alone
-                        function, args, kwargs = task
-                        yield function(*args, **kwargs)
-                    else:
-                        yield from self._tried(task, parallel.n_dispatched_tasks - 1)
-                    self._completed_tasks(1)
-            parallel.n_tasks = parallel.n_dispatched_tasks
+            for task in self._in_order():
+                parallel.n_dispatched_tasks += 1
+                if is_plain:  # the traceback is the user's alone
+                    function, args, kwargs = task
+                    value = function(*args, **kwargs)
+                    parallel.n_completed_tasks += 1
+                    parallel.print_progress()
+                    yield value
+                else:
+                    yield from self._tried(task, parallel.n_dispatched_tasks - 1)
+            self._note_total(parallel.n_dispatched_tasks)
         finally:
             self._end()
+
+    def _in_order(self) -> Iterator[Task]:
+        """Yield the tasks, taking as many at once as go into a batch."""
+        if self._parallel.batch_size == "auto":
+            yield from self._tasks
+            return
+        while tasks := list(itertools.islice(self._tasks, self._parallel.batch_size)):
+            yield from tasks
 
     def _tried(self, task: Task, position: int) -> Iterator[Any]:
         batch = Batch([task], position, retries=self._parallel.retries)
         (outcome,) = batch().outcomes
+        self._completed_tasks(1, failed=int(type(outcome) is Failure))
         return self._outcome(outcome)
 
 
 class _Job:
-    """A batch that was handed out."""
+    """A batch that was handed out, or a task whose result is to be had otherwise.
 
-    def __init__(self, batch: Batch) -> None:
+    Parameters
+    ----------
+    batch : Batch
+        The tasks.
+    stored : Reference, optional
+        The result of the only task, which is not handed out.
+    same_as : _Job, optional
+        The job that computes what this one waits for.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        stored: Reference | None = None,
+        same_as: _Job | None = None,
+    ) -> None:
         self.batch = batch
+        self.stored = stored
+        self.same_as = same_as
         self.submitted = board.now()
         self.out: Any = None
         self.done: Done | None = None
-        self.is_done = False
+        self.has_ended = stored is not None
+        self.keys: list[Hashable] = []
+        self.followers: list[_Job] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its results are there."""
+        return self.has_ended if self.same_as is None else self.same_as.has_ended
 
 
 class WorkersLoop(Loop):
@@ -153,6 +214,10 @@ class WorkersLoop(Loop):
         nested = self._backend.get_nested_backend()
         self._nested = nested if isinstance(nested, tuple) else (nested, None)
         self._board = getattr(self._backend, "board", None)
+        self._relay = None if self._backend.uses_threads else Relay()
+        # Threads find what is stored by themselves, and wait for one another.
+        self._plans = not self._backend.uses_threads
+        self._under_way: dict[Hashable, tuple[_Job, int]] = {}
         self._backend.start_call()
 
     def start(self) -> None:
@@ -168,9 +233,10 @@ class WorkersLoop(Loop):
         try:
             with self._backend.retrieval_context():
                 self._dispatch()
+                as_references = self._parallel.return_as == "reference"
                 while (job := self._next_job()) is not None:
                     for outcome in self._outcomes_of(job):
-                        if type(outcome) is not Failure:
+                        if type(outcome) is not Failure and not as_references:
                             yield outcome
                         else:
                             yield from self._outcome(outcome)
@@ -207,21 +273,64 @@ class WorkersLoop(Loop):
 
     def _dispatch(self) -> None:
         parallel = self._parallel
-        while not self._is_exhausted and self._in_flight < self._most:
+        while self._has_room():
             size = self._batch_size()
             tasks = list(itertools.islice(self._tasks, size))
             if len(tasks) < size:
                 self._is_exhausted = True
-                parallel.n_tasks = parallel.n_dispatched_tasks + len(tasks)
-            if tasks:
-                self._submit(tasks)
+                self._note_total(parallel.n_dispatched_tasks + len(tasks))
+            to_compute: list[Task] = []
+            keys: list[Hashable] = []
+            for task in tasks:
+                plan = plan_of(task) if self._plans else None
+                if plan is not None and self._is_known(task, plan, to_compute, keys):
+                    to_compute, keys = [], []
+                    continue
+                keys.append(None if plan is None else plan.key)
+                to_compute.append(task if plan is None else shelving(task))
+            self._submit(to_compute, keys)
+
+    def _has_room(self) -> bool:
+        """Tell whether to hand out more: not so much that results pile up."""
+        return (
+            not self._is_exhausted
+            and self._in_flight < self._most
+            and len(self._waiting) < self._most + MOST_READY
+        )
+
+    def _is_known(
+        self, task: Task, plan: Plan, before: list[Task], keys: list[Hashable]
+    ) -> bool:
+        """Take note of a task that need not be computed, behind those before it."""
+        if plan.stored is None and plan.key in keys:  # twice in one batch
+            self._submit(before, keys)
+            before = []
+        same = None if plan.stored is not None else self._under_way.get(plan.key)
+        if plan.stored is None and same is None:
+            return False
+        if before:
+            self._submit(before, keys)
+        batch = Batch([task], self._parallel.n_dispatched_tasks)
+        job = _Job(batch, stored=plan.stored, same_as=same[0] if same else None)
+        self._parallel.n_dispatched_tasks += 1
+        with self._changed:
+            self._waiting.append(job)
+            if job.is_done:
+                self._ended.append(job)
+            elif same is not None:
+                same[0].followers.append(job)
+        if same is not None:
+            job.keys = [plan.key]
+        return True
 
     def _batch_size(self) -> int:
         if self._parallel.batch_size != "auto":
             return int(self._parallel.batch_size)
         return max(self._sizer.size, self._backend.compute_batch_size())
 
-    def _submit(self, tasks: list[Task]) -> None:
+    def _submit(self, tasks: list[Task], keys: list[Hashable]) -> None:
+        if not tasks:
+            return
         parallel = self._parallel
         batch = Batch(
             tasks,
@@ -230,8 +339,13 @@ class WorkersLoop(Loop):
             goes_on=parallel.on_error != "raise",
             nested=self._nested,
             board=self._board,
+            relay=self._relay,
         )
         job = _Job(batch)
+        job.keys = keys
+        for number, key in enumerate(keys):
+            if key is not None:
+                self._under_way[key] = (job, number)
         with self._changed:
             self._in_flight += 1
             self._waiting.append(job)
@@ -242,9 +356,9 @@ class WorkersLoop(Loop):
     def _note_end(self, job: _Job, out: Any) -> None:
         """Take note that a batch has ended; called in any thread."""
         with self._changed:
-            job.out, job.is_done = out, True
+            job.out, job.has_ended = out, True
             self._in_flight -= 1
-            self._ended.append(job)
+            self._ended += [job, *job.followers]
             self._changed.notify_all()
 
     # --- gather ---
@@ -258,7 +372,7 @@ class WorkersLoop(Loop):
                     return job
                 if not self._waiting:
                     return None
-                if self._is_exhausted or self._in_flight >= self._most:
+                if not self._has_room():
                     self._wait()
             self._dispatch()
 
@@ -281,11 +395,17 @@ class WorkersLoop(Loop):
         """Return a batch that has failed, which nobody should wait to hear."""
         while self._ended:
             job = self._ended.popleft()
+            if job.stored is not None or job.same_as is not None:
+                continue
             if self._parallel.on_error == "raise" and self._has_failed(job):
                 return job
         return None
 
     def _outcomes_of(self, job: _Job) -> list[Any]:
+        if job.stored is not None or job.same_as is not None:
+            outcomes = [self._known_outcome(job)]
+            self._count(outcomes, hits=int(job.stored is not None))
+            return outcomes
         try:
             done = self._done_of(job)
         except BaseException as error:
@@ -293,19 +413,48 @@ class WorkersLoop(Loop):
             raise
         self._sizer.completed(len(job.batch), done.seconds)
         self._backend.batch_completed(len(job.batch), done.seconds)
-        self._completed_tasks(len(done.outcomes))
+        self._count(done.outcomes)
         for number, outcome in enumerate(done.outcomes):
             if type(outcome) is Failure and outcome.position < 0:  # it was not sent
                 outcome.position = job.batch.first + number
                 outcome.call = short_call(job.batch.tasks[number])
         self._dispatch()
-        return done.outcomes
+        return [
+            outcome if key is None else self._loaded(outcome)
+            for outcome, key in zip(done.outcomes, job.keys, strict=False)
+        ]
+
+    def _count(self, outcomes: list[Any], *, hits: int = 0) -> None:
+        failed = sum(type(outcome) is Failure for outcome in outcomes)
+        self._completed_tasks(len(outcomes), hits=hits, failed=failed)
+
+    def _known_outcome(self, job: _Job) -> Any:
+        """Return the result of a task that was not handed out."""
+        if job.stored is not None:
+            try:
+                return self._loaded(job.stored)
+            except LookupError:  # it was removed meanwhile, or is damaged
+                return Batch(job.batch.tasks, job.batch.first)().outcomes[0]
+        assert job.same_as is not None
+        _, number = self._under_way[job.keys[0]]
+        done = self._done_of(job.same_as)
+        if number < len(done.outcomes):
+            return self._loaded(done.outcomes[number])
+        return Batch(job.batch.tasks, job.batch.first)().outcomes[0]
+
+    def _loaded(self, outcome: Any) -> Any:
+        """Return the value that a reference stands for, unless that is asked for."""
+        if type(outcome) is Failure or self._parallel.return_as == "reference":
+            return outcome
+        return outcome.get()
 
     def _done_of(self, job: _Job) -> Done:
         """Return what came of a batch; it is read once."""
         if job.done is None:
             job.done = self._backend.retrieve_result_callback(job.out)
             job.out = None
+            if job.done.messages is not None:
+                job.done.messages.tell()
         return job.done
 
     def _has_failed(self, job: _Job) -> bool:

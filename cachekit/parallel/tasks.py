@@ -12,9 +12,11 @@ import reprlib
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from cachekit.parallel.board import Board
+from cachekit.parallel.relay import Messages, Relay
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,10 +102,13 @@ class Done(NamedTuple):
         Of each task its result, or a `Failure`; fewer than tasks if one failed.
     seconds : float
         What the batch took.
+    messages : Messages or None
+        What it has logged and printed, if that was caught.
     """
 
     outcomes: list[Any]
     seconds: float
+    messages: Messages | None = None
 
 
 class Batch:
@@ -123,6 +128,8 @@ class Batch:
         The backend and number of jobs for loops inside.
     board : Board, optional
         Where to say which task is being run.
+    relay : Relay, optional
+        Catches what the tasks log and print.
     """
 
     def __init__(
@@ -134,6 +141,7 @@ class Batch:
         goes_on: bool = False,
         nested: Any = None,
         board: Board | None = None,
+        relay: Relay | None = None,
     ) -> None:
         self.tasks = tasks
         self.first = first
@@ -141,6 +149,7 @@ class Batch:
         self.goes_on = goes_on
         self.nested = nested
         self.board = board
+        self.relay = relay
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -151,7 +160,8 @@ class Batch:
 
         outcomes: list[Any] = []
         began = time.perf_counter()
-        with inside(self.nested):
+        catching = nullcontext() if self.relay is None else self.relay.catching()
+        with inside(self.nested), catching as messages:
             for position, task in enumerate(self.tasks, self.first):
                 if self.board is not None:
                     self.board.begin(position)
@@ -161,7 +171,7 @@ class Batch:
                     break
             if self.board is not None:
                 self.board.end()
-        return Done(outcomes, time.perf_counter() - began)
+        return Done(outcomes, time.perf_counter() - began, messages)
 
     def _run(self, task: Task, position: int) -> Any:
         function, args, kwargs = task

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from cachekit.errors import ContainerError
 from cachekit.serialization import pickling, reading
@@ -15,7 +14,7 @@ from cachekit.serialization.signing import Label
 
 
 def map_value(
-    path: str | os.PathLike[str],
+    file: BinaryIO,
     mode: Literal["r", "c"],
     *,
     modules: Mapping[str, str] | None = None,
@@ -28,8 +27,8 @@ def map_value(
 
     Parameters
     ----------
-    path : path
-        Of a container, alone in its file.
+    file : binary file
+        Open for reading, unbuffered, at the start of the container that is all of it.
     mode : {"r", "c"}
         Read-only, or to be changed in memory alone.
     modules : mapping of str to str, optional
@@ -42,16 +41,15 @@ def map_value(
     ContainerError
         As `read_value`.
     """
-    with Path(path).open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise ContainerError("the file is empty")
-        import numpy as np
+    if os.fstat(file.fileno()).st_size == 0:
+        raise ContainerError("the file is empty")
+    import numpy as np
 
-        whole = np.memmap(file, "u1", mode)
-        file.seek(0)
-        stream, buffers, _ = reading.read(file, mapped=whole)
-        if label is not None:
-            label.check(whole[-TRAILER.size :].tobytes())
+    whole = np.memmap(file, "u1", mode)
+    file.seek(0)
+    stream, buffers, _ = reading.read(file, mapped=whole)
+    if label is not None:
+        label.check(whole[-TRAILER.size :].tobytes())
     try:
         rebuilder = pickling.Rebuilder(
             io.BytesIO(stream),

@@ -219,7 +219,13 @@ def write_value(
 
 
 def write_value_to(
-    folder: Folder, name: str, value: object, codec: Codec, seal: Seal | Label | None
+    folder: Folder,
+    name: str,
+    value: object,
+    codec: Codec,
+    seal: Seal | Label | None,
+    *,
+    can_be_mapped: bool = False,
 ) -> int:
     """Write a value as a new file, a small one by one call; return its size in bytes.
 
@@ -231,6 +237,8 @@ def write_value_to(
         What the file is called there.
     value, codec, seal
         As for `write_value`.
+    can_be_mapped : bool, default False
+        Whether small arrays stay outside of the pickle stream as well.
 
     Raises
     ------
@@ -240,7 +248,8 @@ def write_value_to(
     later: Any = _OpenedLater(functools.partial(folder.open, name))
     writer = writing.Writer(later, codec, seal)
     try:
-        outside = pickling.write_pickle(value, writer)
+        smallest = 1 if can_be_mapped else pickling.SMALLEST_BUFFER
+        outside = pickling.write_pickle(value, writer, smallest_buffer=smallest)
         small = None if outside else writer.pack_small()
         if small is None:
             return _finish(writer, outside)

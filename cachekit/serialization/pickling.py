@@ -93,6 +93,18 @@ def write_pickle(
         ) from error
 
 
+def write_by_value(
+    value: object, sink: Sink, *, smallest_buffer: int = SMALLEST_BUFFER
+) -> list[OutOfBand]:
+    """Pickle as `write_pickle`, but functions and classes of a script by value.
+
+    For a process that runs another script, or none.
+    """
+    import cloudpickle
+
+    return _write_with(cloudpickle.Pickler, value, sink, smallest_buffer)
+
+
 def _is_too_deep(error: Exception) -> bool:
     """Tell Python's own error, which cloudpickle wraps, from one of the value's."""
     cause = error if isinstance(error, RecursionError) else error.__cause__

@@ -136,6 +136,9 @@ class BackendStore(Store):
         """Return one file of an entry, or None if it is absent."""
         return self._read(f"{key.path}/{name}")
 
+    def _open_file(self, key: EntryKey, name: str) -> BinaryIO | None:
+        return self._get(f"{key.path}/{name}")
+
     # --- commit ---
 
     def stage(self, key: EntryKey) -> Staging:
@@ -403,6 +406,8 @@ class _BackendStaging(Staging):
         self._files: dict[str, _Spool] = {}
 
     def open(self, name: str) -> BinaryIO:
+        if name in self._files:
+            self._files[name].give_back()
         file = self._files[name] = _Spool(stays=True)
         return cast(BinaryIO, file)
 

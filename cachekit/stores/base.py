@@ -1,10 +1,10 @@
 """The contract of a store, and its smallest form.
 
-An *entry* is a ``value`` and its ``record.json``, which appear together or not at all,
-and ``pinned`` if it is to stay when room is made. A store is a cache: it may forget
-anything at any time, and never gives back anything but what was committed. Its verbs
-are idempotent: to delete what is absent is silent, and of two commits of one key the
-first wins.
+An *entry* is a ``value``, its ``record.json``, and ``files/`` if its call has made
+some, which appear together or not at all; and ``pinned`` if it is to stay when room is
+made. A store is a cache: it may forget anything at any time, and never gives back
+anything but what was committed. Its verbs are idempotent: to delete what is absent is
+silent, and of two commits of one key the first wins.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import io
 import os
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -152,6 +154,24 @@ class Staging(ABC):
         """
         return None
 
+    def add(self, name: str, source: Path) -> None:
+        """Take a file of this machine into the files of the entry, or a copy of it.
+
+        Parameters
+        ----------
+        name : str
+            Its name there, without ``files/``.
+        source : Path
+            Where it is, not to be changed from now on: the entry may share its memory
+            on the disk.
+        """
+        folder = self.folder()
+        if folder is not None:
+            link_or_copy(source, folder / name)
+            return
+        with source.open("rb") as found, self.open(f"{FILES}/{name}") as file:
+            shutil.copyfileobj(found, file, 1 << 20)
+
     @abstractmethod
     def commit(self) -> bool:
         """Publish the entry; return False if another writer was first."""
@@ -246,7 +266,7 @@ class Store(ABC):
     def note_use(self, key: EntryKey) -> None:  # noqa: B027
         """Note that an entry was used, where `open` was not what used it."""
 
-    def files(self, key: EntryKey, names: Iterable[str]) -> Path:
+    def files(self, key: EntryKey, names: Iterable[str], version: str = "") -> Path:
         """Return the folder of this machine in which files of an entry are.
 
         Parameters
@@ -255,25 +275,40 @@ class Store(ABC):
             The entry.
         names : iterable of str
             The files that are wanted, relative to the folder.
+        version : str, optional
+            What tells this entry from others of the same key, before and after it: its
+            files are then fetched once in a process.
 
         Raises
         ------
         EntryNotFound
-            If one of them is gone.
+            If one of them is gone. A store whose files are on this machine need not
+            look.
         """
-        folder = temporary_folder() / key.path / FILES
+        folder = folder_for_files(self, key, version or uuid.uuid4().hex)
         for name in names:
-            path = folder / name
-            if path.exists():
-                continue
-            content = self.read(key, f"{FILES}/{name}")
-            if content is None:
-                raise absent_entry(self, key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{threading.get_ident()}.partial")
-            partial.write_bytes(content)
-            partial.replace(path)
+            if not (folder / name).exists():
+                self._bring_file(key, name, folder / name)
         return folder
+
+    def _bring_file(self, key: EntryKey, name: str, path: Path) -> None:
+        """Bring one of the files of an entry to a place on this machine."""
+        file = self._open_file(key, f"{FILES}/{name}")
+        if file is None:
+            raise absent_entry(self, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = temporary_folder() / f"{uuid.uuid4().hex}.partial"
+        try:
+            with file, partial.open("wb") as target:
+                shutil.copyfileobj(file, target, 1 << 20)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _open_file(self, key: EntryKey, name: str) -> BinaryIO | None:
+        """Open one file of an entry; it may be a large one."""
+        content = self.read(key, name)
+        return None if content is None else io.BytesIO(content)
 
     @abstractmethod
     def stage(self, key: EntryKey) -> Staging:
@@ -359,7 +394,40 @@ def _temporary_folder(process: int) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)
+    if "multiprocessing.util" in sys.modules:  # whose processes end without atexit
+        from multiprocessing.util import Finalize
+
+        Finalize(None, remove, exitpriority=0)
     return folder
+
+
+def folder_for_files(store: Store, key: EntryKey, version: str) -> Path:
+    """Return where files of an entry are on this machine, if the store is elsewhere.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    key : EntryKey
+        The entry.
+    version : str
+        What tells this entry from others of the same key.
+    """
+    place = hashlib.blake2b(f"{store.place} {version}".encode(), digest_size=8)
+    return temporary_folder() / place.hexdigest() / key.path / FILES
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; where that is not possible, copy it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = source.resolve()  # a link would lead elsewhere from there
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        target.unlink()
+        link_or_copy(source, target)
+    except OSError:  # two disks, or one without second names, or a file of others
+        shutil.copyfile(source, target)
 
 
 def absent_entry(store: Store, key: EntryKey) -> EntryNotFound:
@@ -386,15 +454,19 @@ class DictStore(Store):
 
     def open(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry; None if absent."""
-        path = key.path
-        content = self._entries.get(path, {}).get(VALUE)
+        content = self._entries.get(key.path, {}).get(VALUE)
         if content is None:
             return None
+        self.note_use(key)
+        return io.BytesIO(content)
+
+    def note_use(self, key: EntryKey) -> None:
+        """Note that an entry was used."""
+        path = key.path
         with self._lock:
             about = self._about.get(path)
             if about is not None:
                 self._about[path] = (about[0], time.time())
-        return io.BytesIO(content)
 
     def contains(self, key: EntryKey) -> bool:
         """Tell whether there is an entry."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from cachekit.errors import StoreError
 from cachekit.stores.base import EntryKey, folder_name
@@ -51,8 +52,14 @@ def file_names(record: bytes | None) -> list[str]:
         files = json.loads(record or b"{}").get("files") or {}
     except (ValueError, AttributeError):
         return []
-    return [name for name in files if _is_inside(name)]
+    if not isinstance(files, dict):
+        return []
+    return [name for name in files if is_inside(name)]
 
 
-def _is_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/")
+def is_inside(name: str) -> bool:
+    """Tell whether a name leads to a file below a folder, on this system."""
+    if os.name == "nt" and ("\\" in name or ":" in name):
+        return False
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") for part in parts) and "\0" not in name

@@ -96,12 +96,14 @@ def _size_of_files(entry: str, folder: int | None) -> int:
     """Return the bytes of the files that a call has made."""
     total = 0
     if folder is None:
-        walk = ((where, names) for where, _, names in os.walk(entry + FILES))
-        for where, names in walk:
-            total += sum(os.path.getsize(f"{where}/{name}") for name in names)  # noqa: PTH202
+        for where, _, names in os.walk(entry + FILES):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.lstat(f"{where}/{name}").st_size
         return total
-    for _, _, names, opened in os.fwalk(entry + FILES, dir_fd=folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.stat(name, dir_fd=opened, follow_symlinks=False).st_size
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # just gone
+        for _, _, names, opened in os.fwalk(entry + FILES, dir_fd=folder):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    total += os.stat(name, dir_fd=opened, follow_symlinks=False).st_size
     return total

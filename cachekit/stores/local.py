@@ -159,7 +159,12 @@ class LocalStore(Store):
         except OSError:
             return
 
-    def files(self, key: EntryKey, names: Iterable[str]) -> Path:  # noqa: ARG002
+    def files(
+        self,
+        key: EntryKey,
+        names: Iterable[str],  # noqa: ARG002
+        version: str = "",  # noqa: ARG002
+    ) -> Path:
         """Return the folder of the files of an entry: they are there already."""
         return self.root / key.path / FILES
 

@@ -57,6 +57,12 @@ _LEASE = re.compile(r"\.leases/[0-9a-f]{48}(\.[0-9a-f]+\.lost)?")
 _CODE = re.compile(r"[^/]+/[0-9a-f]{32}/code\.json")
 
 
+# What an entry consists of: bytes, and seconds since 1970, of each of its files.
+_Parts = dict[str, tuple[int, float]]
+
+_USUAL = {VALUE, RECORD, PIN}
+
+
 class RemoteStore(Store):
     """Entries on a file system of fsspec's: S3, Google Cloud, Azure, SFTP and more.
 
@@ -95,6 +101,9 @@ class RemoteStore(Store):
         self._prepared_by: int | None = None
         self._written_code: set[str] = set()
         self._used: dict[str, float] = {}  # path -> when, by this process
+        # By path: the files of an entry beside the usual ones, as far as was listed.
+        self._more: dict[str, tuple[str, ...]] = {}
+        self._listed: set[str] = set()
 
     def __repr__(self) -> str:
         return f"RemoteStore({self.location!r})"
@@ -138,8 +147,12 @@ class RemoteStore(Store):
         """Open the value of an entry, and note that it was used; None if absent."""
         file = self._get(f"{key.path}/{VALUE}")
         if file is not None:
-            self._used[key.path] = time.time()
+            self.note_use(key)
         return file
+
+    def note_use(self, key: EntryKey) -> None:
+        """Note that an entry was used, to be told with its hits."""
+        self._used[key.path] = time.time()
 
     def peek(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry, which does not count as a use; None if absent."""
@@ -156,27 +169,49 @@ class RemoteStore(Store):
         """Return one file of an entry, or None if it is absent."""
         return self._read(f"{key.path}/{name}")
 
+    def _open_file(self, key: EntryKey, name: str) -> BinaryIO | None:
+        # A service that is left out has not lost the file.
+        return self._service.get(f"{key.path}/{name}")
+
     # --- commit ---
 
     def stage(self, key: EntryKey) -> Staging:
         """Start to write an entry."""
         with contextlib.suppress(LeftOut):
             self._prepare()
-        return _RemoteStaging(self._service, key.path)
+        return _RemoteStaging(self._service, key.path, self._more)
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry: its value first, with which it is gone."""
-        self.delete_many([key])
+        self._remove([key.path])
         # A listing may be an old one: what is known by name is gone whatever it says.
         self._service.remove(self._service.find(key.path))
 
     def delete_many(self, keys: Iterable[EntryKey]) -> None:
-        """Remove entries, a thousand with a few requests where that is possible."""
-        paths = [key.path for key in keys]
+        """Remove entries, a thousand with a few requests where that is possible.
+
+        The files that their calls have made are known from the last listing; if there
+        was none, there is one now for each version of the code.
+        """
+        keys = list(keys)
+        for key in keys:
+            self._list_files(key)
+        self._remove([key.path for key in keys])
+
+    def _remove(self, paths: list[str]) -> None:
         self._service.remove(f"{path}/{VALUE}" for path in paths)
         self._service.remove(
-            f"{path}/{name}" for path in paths for name in (PIN, RECORD)
+            f"{path}/{name}"
+            for path in paths
+            for name in (PIN, RECORD, *self._more.pop(path, ()))
         )
+
+    def _list_files(self, key: EntryKey) -> None:
+        """Learn which entries have files, unless a listing has told."""
+        folder = folder_name(key.function)
+        version = f"{folder}/{key.fingerprint}"
+        if self._listed.isdisjoint({"", folder, version}):
+            self._parts_below(version)
 
     def clear(self, function: str | None = None) -> None:
         """Remove every entry, or every entry of one function.
@@ -220,21 +255,30 @@ class RemoteStore(Store):
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
         """List the entries, or those of one function, in no order."""
         used = {path: at for path, (_, at) in self._counts().items()}
-        files = self._service.find(folder_name(function) if function else "")
-        entries: dict[tuple[str, ...], dict[str, tuple[int, float]]] = {}
-        for path, about in files.items():
-            found = _ENTRY.fullmatch(path)
-            if found is not None:
-                entries.setdefault(found.groups()[:4], {})[found[5]] = about
-        for (folder, fingerprint, prefix, rest), parts in entries.items():
+        entries = self._parts_below(folder_name(function) if function else "")
+        for key, parts in entries.items():
             if VALUE not in parts:
                 continue
-            key = EntryKey(folder, fingerprint, prefix + rest)
             last_used = max(
                 parts[VALUE][1], used.get(key.path, 0.0), self._used.get(key.path, 0.0)
             )
             size = sum(size for size, _ in parts.values())
             yield EntryInfo(key, size, last_used, PIN in parts)
+
+    def _parts_below(self, place: str) -> dict[EntryKey, _Parts]:
+        """List what entries consist of, below a folder; note which have files."""
+        entries: dict[EntryKey, _Parts] = {}
+        for path, about in self._service.find(place).items():
+            found = _ENTRY.fullmatch(path)
+            if found is not None:
+                folder, fingerprint, prefix, rest, name = found.groups()
+                key = EntryKey(folder, fingerprint, prefix + rest)
+                entries.setdefault(key, {})[name] = about
+        self._listed.add(place)
+        for key, parts in entries.items():
+            if len(parts) > len(parts.keys() & _USUAL):
+                self._more[key.path] = tuple(parts.keys() - _USUAL)
+        return entries
 
     # --- code versions and statistics ---
 
@@ -345,12 +389,17 @@ class RemoteStore(Store):
 
 
 class _RemoteStaging(Staging):
-    def __init__(self, service: Service, path: str) -> None:
+    def __init__(
+        self, service: Service, path: str, more: dict[str, tuple[str, ...]]
+    ) -> None:
         self._service = service
         self._path = path
+        self._more = more
         self._files: dict[str, _Staged] = {}
 
     def open(self, name: str) -> BinaryIO:
+        if name in self._files:
+            self._files[name].give_back()
         file = self._files[name] = _Staged()
         return cast(BinaryIO, file)
 
@@ -362,6 +411,7 @@ class _RemoteStaging(Staging):
             return False
 
     def _commit(self) -> bool:
+        self._note_files()
         others = [name for name in self._files if name != VALUE]
         # What is there is of an entry without a value, or of a writer at this moment.
         taken = [name for name in others if not self._put(name)]
@@ -376,6 +426,7 @@ class _RemoteStaging(Staging):
             self._replace()
 
     def _replace(self) -> None:
+        self._note_files()
         for name in sorted(self._files, key=lambda name: name == VALUE):
             self._put(name, new=False)
         mine = {f"{self._path}/{name}" for name in self._files}
@@ -386,6 +437,12 @@ class _RemoteStaging(Staging):
         for file in self._files.values():
             file.give_back()
         self._files.clear()
+
+    def _note_files(self) -> None:
+        """Have the store know what to remove with the entry."""
+        files = tuple(self._files.keys() - _USUAL)
+        if files:
+            self._more[self._path] = files
 
     def _put(self, name: str, *, new: bool = True) -> bool:
         file = cast(BinaryIO, self._files[name])

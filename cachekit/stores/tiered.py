@@ -11,9 +11,13 @@ Each of the two may be read-only, or out of order: then the other one serves alo
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import io
+import os
 import shutil
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,13 +26,13 @@ from typing import Any, BinaryIO
 from cachekit.errors import EntryNotFound, StoreError, warn
 from cachekit.stores.background import at_exit, wait_for_all
 from cachekit.stores.base import (
-    FILES,
     RECORD,
     VALUE,
     EntryInfo,
     EntryKey,
     Staging,
     Store,
+    temporary_folder,
 )
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import file_names
@@ -153,14 +157,32 @@ class TieredStore(Store):
         """Note that an entry was used."""
         self.near.note_use(key)
 
-    def files(self, key: EntryKey, names: Iterable[str]) -> Path:
-        """Return the folder in which files of an entry are on this machine."""
+    def files(self, key: EntryKey, names: Iterable[str], version: str = "") -> Path:
+        """Return the folder in which files of an entry are on this machine.
+
+        What is found far is copied near first, where the files can stay.
+        """
         names = list(names)
-        if self.near.contains(key):
-            folder = self.near.files(key, names)
-            if all((folder / name).exists() for name in names):
-                return folder
-        return self.far.files(key, names)
+        folder = self._files_near(key, names, version)
+        return self.far.files(key, names, version) if folder is None else folder
+
+    def _files_near(self, key: EntryKey, names: list[str], version: str) -> Path | None:
+        try:
+            if not (self.near.contains(key) or self._bring_files(key)):
+                return None
+            folder = self.near.files(key, names, version)
+        except (OSError, StoreError, EntryNotFound):
+            return None
+        return folder if all((folder / name).exists() for name in names) else None
+
+    def _bring_files(self, key: EntryKey) -> bool:
+        """Copy an entry near now, if the far store has it; tell whether it is there."""
+        file = None if self.near.is_read_only else self.far.peek(key)
+        if file is None:
+            return False
+        with file:
+            self._try(self.near, lambda: self._fill(key, file))
+        return self.near.contains(key)
 
     def peek(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry, which does not count as a use."""
@@ -188,9 +210,22 @@ class TieredStore(Store):
         return file
 
     def _fill(self, key: EntryKey, value: BinaryIO) -> None:
+        # By process: another thread may have held that of the parent.
+        name = (os.getpid(), self.place, key.path)
+        filling = _filling.setdefault(name, threading.Lock())
+        try:
+            with filling:
+                self._fill_alone(key, value)
+        finally:
+            _filling.pop(name, None)
+
+    def _fill_alone(self, key: EntryKey, value: BinaryIO) -> None:
+        if self.near.contains(key):  # brought by another, files and all
+            return
         record: list[bytes | None] = [None]  # unless that fails
         self._try(self.far, lambda: record.append(self.far.read(key, RECORD)))
-        _write(self.near, key, value, record[-1], self.far)
+        with contextlib.suppress(EntryNotFound):  # its files are gone: it will be, too
+            _write(self.near, key, value, record[-1], self.far)
 
     # --- commit ---
 
@@ -337,6 +372,11 @@ class ReadOnlyStore(Store):
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        # What is asked for a place on this machine; two stores would fill the near one.
+        self._placing = store
+        if isinstance(store, TieredStore):
+            near, far = ReadOnlyStore(store.near), ReadOnlyStore(store.far)
+            self._placing = TieredStore(near, far)
 
     def __repr__(self) -> str:
         return f"ReadOnlyStore({self.store!r})"
@@ -363,6 +403,10 @@ class ReadOnlyStore(Store):
         """Open the value of an entry; None if absent."""
         return self.store.peek(key)
 
+    def peek(self, key: EntryKey) -> BinaryIO | None:
+        """Open the value of an entry; None if absent."""
+        return self.store.peek(key)
+
     def contains(self, key: EntryKey) -> bool:
         """Tell whether there is an entry."""
         return self.store.contains(key)
@@ -373,11 +417,11 @@ class ReadOnlyStore(Store):
 
     def locate(self, key: EntryKey) -> str | None:
         """Return the path of a value, to be mapped; None if there is none."""
-        return self.store.locate(key)
+        return self._placing.locate(key)
 
-    def files(self, key: EntryKey, names: Iterable[str]) -> Path:
+    def files(self, key: EntryKey, names: Iterable[str], version: str = "") -> Path:
         """Return the folder in which files of an entry are on this machine."""
-        return self.store.files(key, names)
+        return self._placing.files(key, names, version)
 
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
         """List the entries, or those of one function, in no order."""
@@ -465,12 +509,8 @@ def _write(
 ) -> None:
     """Write a copy of an entry of another store."""
     with store.stage(key) as staging:
-        names = file_names(record)
-        folder = source.files(key, names) if names else Path()
-        for name in names:
-            file = staging.open(f"{FILES}/{name}")
-            with (folder / name).open("rb") as found, file:
-                shutil.copyfileobj(found, file, 1 << 20)
+        if record is not None and not _add_files(staging, key, record, source):
+            return
         with staging.open(VALUE) as file:
             shutil.copyfileobj(value, file, 1 << 20)
         if record is not None:
@@ -482,6 +522,25 @@ def _write(
             staging.commit()
 
 
+def _add_files(staging: Staging, key: EntryKey, record: bytes, source: Store) -> bool:
+    """Copy the files of an entry; return False if it was replaced meanwhile."""
+    names = file_names(record)
+    if not names:
+        return True
+    version = hashlib.blake2b(record, digest_size=16).hexdigest()
+    try:
+        folder = source.files(key, names, version)
+        for name in names:
+            staging.add(name, folder / name)
+    except (FileNotFoundError, EntryNotFound):
+        if source.read(key, RECORD) == record:
+            raise
+        return False
+    if folder.is_relative_to(temporary_folder()):  # fetched for this alone
+        shutil.rmtree(folder, ignore_errors=True)
+    return source.read(key, RECORD) == record
+
+
 def _tell_at_exit() -> None:
     wait_for_all()
     for store in list(_all):
@@ -489,4 +548,7 @@ def _tell_at_exit() -> None:
 
 
 _all: weakref.WeakSet[TieredStore] = weakref.WeakSet()
+
+# Who copies an entry near: another waits, rather than fetch its files as well.
+_filling: dict[tuple[int, str, str], threading.Lock] = {}
 at_exit(_tell_at_exit)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import types
 
+import cloudpickle
 import joblib
 import joblib.compressor
 import joblib.memory
 import joblib.numpy_pickle
+import joblib.parallel
 import pytest
 
 import cachekit
+import cachekit.parallel
 from cachekit.memoization import (
     MemorizedFunc,
     NotMemorizedFunc,
@@ -18,12 +21,28 @@ from cachekit.memoization import (
 )
 from cachekit.memoization.coroutine import AsyncMemorizedFunc
 from cachekit.memoization.uncached import AsyncNotMemorizedFunc
+from cachekit.parallel import backends, config
 from cachekit.serialization import CompressorWrapper
 
 # The tests of persistence go through the module; what else they take from it is theirs.
 PERSISTENCE = types.SimpleNamespace(
     **{**vars(joblib.numpy_pickle), "dump": cachekit.dump, "load": cachekit.load}
 )
+
+
+class ParallelModule:
+    """Stands for the module `joblib.parallel`."""
+
+    get_active_backend = staticmethod(config.get_active_backend)
+
+    @property
+    def DEFAULT_BACKEND(self) -> str:  # noqa: N802  (joblib's name)
+        return config.DEFAULT_BACKEND
+
+    @DEFAULT_BACKEND.setter
+    def DEFAULT_BACKEND(self, name: str) -> None:  # noqa: N802
+        config.DEFAULT_BACKEND = name
+
 
 REPLACED = [
     (joblib.hash, cachekit.hash),
@@ -40,6 +59,33 @@ REPLACED = [
     (joblib.expires_after, cachekit.expires_after),
     (joblib.register_store_backend, cachekit.register_store_backend),
     (joblib.StoreBackendBase, cachekit.StoreBackendBase),
+    (joblib.dump, cachekit.dump),
+    (joblib.load, cachekit.load),
+    (joblib.parallel, ParallelModule()),
+    (joblib.parallel.BACKENDS, backends.BACKENDS),
+    *(
+        (getattr(joblib, name), getattr(cachekit.parallel, name))
+        for name in (
+            "Parallel",
+            "ParallelBackendBase",
+            "cpu_count",
+            "delayed",
+            "effective_n_jobs",
+            "parallel_backend",
+            "parallel_config",
+            "register_parallel_backend",
+            "wrap_non_picklable_objects",
+        )
+    ),
+    *(
+        (getattr(joblib.parallel, name), getattr(backends, name))
+        for name in (
+            "LokyBackend",
+            "MultiprocessingBackend",
+            "SequentialBackend",
+            "ThreadingBackend",
+        )
+    ),
 ]
 
 
@@ -59,12 +105,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Replace by identity, in the namespace of each test module."""
     for module in {item.getparent(pytest.Module) for item in items}:
         assert module is not None
-        for name, thing in list(vars(module.obj).items()):
-            for theirs, ours in REPLACED:
-                if thing is theirs:
-                    setattr(module.obj, name, ours)
-            if isinstance(thing, str):  # a script that a test runs
-                script = thing.replace("from joblib import", "from cachekit import")
-                setattr(module.obj, name, script)
+        names = vars(module.obj)
+        for name, thing in list(names.items()):
+            names[name] = substitute(thing)
         if "memory" in module.name:
-            module.obj.list = Tally
+            names["list"] = Tally
+        if "parallel" in module.name:
+            # A worker that imported it would find joblib's own names there.
+            cloudpickle.register_pickle_by_value(module.obj)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            parameters = item.callspec.params
+            parameters.update({k: substitute(v) for k, v in parameters.items()})
+
+
+def substitute(thing: object) -> object:
+    """Return what takes the place of what a test module has in its namespace."""
+    for theirs, ours in REPLACED:
+        if thing is theirs:
+            return ours
+    if isinstance(thing, str):  # a script that a test runs
+        return thing.replace("from joblib import", "from cachekit import")
+    if isinstance(thing, types.FunctionType):  # it may have such a script
+        constants = tuple(
+            substitute(one) if isinstance(one, str) else one
+            for one in thing.__code__.co_consts
+        )
+        if constants != thing.__code__.co_consts:
+            thing.__code__ = thing.__code__.replace(co_consts=constants)
+    return thing

@@ -19,19 +19,22 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import pytest
 
 from cachekit.errors import EntryNotFound
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import PIN, VALUE
+from cachekit.stores.base import FILES, PIN, RECORD, VALUE
 from tests.stores.entries import (
     OTHER_FINGERPRINT,
     commit,
+    commit_files,
     digests,
     key_of,
     pinned,
+    record_of,
     replace,
     value_of,
 )
@@ -305,6 +308,151 @@ class StoreContract(Generic[S]):
 
         assert value_of(store, key_of()) in values
         assert len(digests(store)) == 1
+
+    # --- files that a call has made ---
+
+    def test_files_of_an_entry_are_found_on_this_machine(self, store: S) -> None:
+        made = {
+            "plot.png": b"drawn",
+            "deep/er/empty": b"",
+            "gr\u00f6\u00dfe \U0001f642": b"g",
+        }
+
+        assert commit_files(store, key_of(), made)
+
+        folder = store.files(key_of(), made)
+        assert {name: (folder / name).read_bytes() for name in made} == made
+        for name, content in made.items():
+            assert store.read(key_of(), f"{FILES}/{name}") == content
+
+    def test_files_are_written_where_the_staging_says(self, store: S) -> None:
+        with store.stage(key_of()) as staging:
+            folder = staging.folder()
+            staging.write(VALUE, b"value")
+            staging.write(RECORD, record_of(["deep/plot.png"]))
+            if folder is None:
+                with staging.open(f"{FILES}/deep/plot.png") as file:
+                    file.write(b"drawn")
+            else:
+                assert staging.folder() == folder, "it is always the same"
+                (folder / "deep").mkdir()
+                (folder / "deep" / "plot.png").write_bytes(b"drawn")
+            assert staging.commit()
+
+        folder = store.files(key_of(), ["deep/plot.png"])
+        assert (folder / "deep" / "plot.png").read_bytes() == b"drawn"
+
+    def test_a_file_of_this_machine_is_taken_into_an_entry(
+        self, store: S, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        source = tmp_path_factory.mktemp("made") / "plot.png"
+        source.write_bytes(b"drawn")
+        with store.stage(key_of()) as staging:
+            staging.add("deep/first.png", source)
+            staging.add("deep/first.png", source)
+            staging.write(VALUE, b"value")
+            staging.write(RECORD, record_of(["deep/first.png"]))
+            staging.commit()
+        source.unlink()
+
+        folder = store.files(key_of(), ["deep/first.png"])
+
+        assert (folder / "deep" / "first.png").read_bytes() == b"drawn"
+
+    def test_files_of_an_unpublished_entry_leave_nothing(self, store: S) -> None:
+        with store.stage(key_of()) as staging:
+            folder = staging.folder()
+            if folder is not None:
+                (folder / "plot.png").write_bytes(b"drawn")
+            else:
+                staging.write(f"{FILES}/plot.png", b"drawn")
+
+        assert self.take(store, key_of()) == {}
+        assert list(store.entries()) == []
+
+    def test_files_of_who_comes_second_are_dropped(self, store: S) -> None:
+        commit_files(store, key_of(), {"plot.png": b"first"})
+
+        assert not commit_files(store, key_of(), {"plot.png": b"second"})
+
+        folder = store.files(key_of(), ["plot.png"])
+        assert (folder / "plot.png").read_bytes() == b"first"
+
+    def test_files_are_replaced_with_their_entry(self, store: S) -> None:
+        commit_files(store, key_of(), {"plot.png": b"old", "gone.png": b"old"})
+        store.files(key_of(), ["plot.png"], "old")
+
+        commit_files(store, key_of(), {"plot.png": b"new"}, over=True)
+
+        for version in ("", "new"):
+            folder = store.files(key_of(), ["plot.png"], version)
+            assert (folder / "plot.png").read_bytes() == b"new"
+        store.flush()
+        assert store.read(key_of(), f"{FILES}/gone.png") is None
+
+    def test_files_count_in_the_size_of_an_entry(self, store: S) -> None:
+        commit_files(store, key_of(), {"plot.png": bytes(1000), "a/b/c": bytes(500)})
+
+        (info,) = store.entries()
+
+        assert info.size == 1500 + len(b"value") + len(record_of(["plot.png", "a/b/c"]))
+
+    @pytest.mark.parametrize("verb", ["delete", "delete_many", "clear"])
+    def test_files_are_removed_with_their_entry(self, store: S, verb: str) -> None:
+        commit_files(store, key_of(1), {"plot.png": b"drawn", "deep/er": b"drawn"})
+        commit_files(store, key_of(2), {"plot.png": b"stays"})
+
+        if verb == "delete":
+            store.delete(key_of(1))
+        elif verb == "delete_many":
+            store.delete_many([key_of(1), key_of(99)])
+        else:
+            store.clear()
+
+        assert self.take(store, key_of(1)) == {}
+        for name in ("plot.png", "deep/er"):
+            assert store.read(key_of(1), f"{FILES}/{name}") is None
+        if verb != "clear":
+            folder = store.files(key_of(2), ["plot.png"])
+            assert (folder / "plot.png").read_bytes() == b"stays"
+
+    def test_an_absent_file_is_not_found(self, store: S) -> None:
+        commit_files(store, key_of(), {"plot.png": b"drawn"})
+
+        # A store whose files are on this machine need not look.
+        with contextlib.suppress(EntryNotFound):
+            folder = store.files(key_of(), ["absent.png"])
+            assert not (folder / "absent.png").exists()
+
+    def test_an_entry_has_no_folder_of_files_unless_it_has_files(
+        self, store: S
+    ) -> None:
+        commit(store, key_of())
+
+        assert set(self.take(store, key_of())) == {VALUE, RECORD}
+
+    # --- values that are mapped ---
+
+    def test_a_value_that_is_on_this_machine_can_be_located(self, store: S) -> None:
+        assert store.locate(key_of()) is None
+        commit(store, key_of(), b"value")
+
+        path = store.locate(key_of())
+
+        assert path is None or Path(path).read_bytes() == b"value"
+        store.delete(key_of())
+        assert store.locate(key_of()) is None
+
+    def test_a_use_can_be_noted_without_opening(self, store: S) -> None:
+        commit(store, key_of())
+        self.age(store, key_of(), 10_000)
+        (old,) = store.entries()
+
+        store.note_use(key_of())
+        store.note_use(key_of(99))
+
+        (used,) = store.entries()
+        assert used.last_used > old.last_used + 5000
 
     # --- delete and clear ---
 

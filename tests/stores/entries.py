@@ -5,8 +5,11 @@ Light to import, since `tests.stores.writer` runs in many processes.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import VALUE
+from cachekit.stores.base import FILES, RECORD, VALUE
 
 FINGERPRINT = "0f" * 16
 OTHER_FINGERPRINT = "f0" * 16
@@ -28,6 +31,26 @@ def commit(store: Store, key: EntryKey, value: bytes = b"value") -> bool:
         with staging.open("record.json") as file:
             file.write(b"{}")
         return staging.commit()
+
+
+def commit_files(
+    store: Store, key: EntryKey, made: dict[str, bytes], *, over: bool = False
+) -> bool:
+    """Commit an entry with files that its call has made."""
+    with store.stage(key) as staging:
+        for name, content in made.items():
+            with staging.open(f"{FILES}/{name}") as file:
+                file.write(content)
+        staging.write(VALUE, b"value")
+        staging.write(RECORD, record_of(made))
+        if not over:
+            return staging.commit()
+        staging.replace()
+        return True
+
+
+def record_of(made: Iterable[str]) -> bytes:
+    return json.dumps({"files": dict.fromkeys(made, 0)}).encode()
 
 
 def replace(store: Store, key: EntryKey, value: bytes) -> None:

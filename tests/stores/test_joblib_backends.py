@@ -51,7 +51,7 @@ class FolderBackend(FileSystemStoreBackend):  # type: ignore[misc]  # it has no 
 
 def _item(folder: Path) -> CacheItemInfo:
     used = datetime.fromtimestamp((folder / VALUE).stat().st_mtime)
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return CacheItemInfo(str(folder), size, used)
 
 

@@ -1,0 +1,72 @@
+"""Tasks whose function is cached: what is stored is not computed, nor sent.
+
+A cached function is met through two methods, which `cachekit.memoization` has:
+``__cachekit_plan__`` names a call and gives its stored result, if there is one, and
+``call_and_shelve`` computes it and gives a reference in the place of the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple, Protocol
+
+from cachekit.parallel.tasks import Task
+
+
+class Reference(Protocol):
+    """A result that is not loaded yet."""
+
+    def get(self) -> Any:
+        """Load it."""
+        ...
+
+
+class Plan(NamedTuple):
+    """What is known of a task before it is run.
+
+    Attributes
+    ----------
+    key : Hashable
+        Equal for tasks that have the same result.
+    stored : Reference or None
+        Its result, if that is stored.
+    """
+
+    key: Hashable
+    stored: Reference | None
+
+
+def plan_of(task: Task) -> Plan | None:
+    """Return what is known of a task; None if its function is not cached."""
+    function, args, kwargs = task
+    plan = getattr(type(function), "__cachekit_plan__", None)
+    return None if plan is None else Plan(*plan(function, args, kwargs))
+
+
+def shelving(task: Task) -> Task:
+    """Return the task that gives a reference in the place of the result."""
+    function, args, kwargs = task
+    method: Any = function
+    return method.call_and_shelve, args, kwargs
+
+
+class Value:
+    """A result as a reference, for those that are nowhere else.
+
+    Parameters
+    ----------
+    value : object
+        The result.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def get(self) -> Any:
+        """Return the result."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Value({self._value!r})"
