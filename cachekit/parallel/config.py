@@ -233,7 +233,7 @@ def effective_n_jobs(n_jobs: int | None = -1) -> int:
         return 1
     backend, active = get_active_backend()
     wanted = active if n_jobs is None else n_jobs
-    return backend.effective_n_jobs(n_jobs=1 if wanted is None else wanted)
+    return int(backend.effective_n_jobs(n_jobs=1 if wanted is None else wanted))
 
 
 def get_active_backend(

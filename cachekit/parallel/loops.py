@@ -139,10 +139,11 @@ class SequentialLoop(Loop):
 
     def _in_order(self) -> Iterator[Task]:
         """Yield the tasks, taking as many at once as go into a batch."""
-        if self._parallel.batch_size == "auto":
+        size = self._parallel.batch_size
+        if isinstance(size, str):
             yield from self._tasks
             return
-        while tasks := list(itertools.islice(self._tasks, self._parallel.batch_size)):
+        while tasks := list(itertools.islice(self._tasks, size)):
             yield from tasks
 
     def _tried(self, task: Task, position: int) -> Iterator[Any]:

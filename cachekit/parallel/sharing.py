@@ -293,7 +293,7 @@ def _map_of(array: Any, block: memoryview) -> MappedPart | None:
         return None
     if not os.path.exists(root.filename):  # noqa: PTH110  (it may be removed)
         return None
-    offset = root.offset + _address(block) - _address(memoryview(root).cast("B"))
+    offset = root.offset + _address(block) - root.__array_interface__["data"][0]
     mode = "r" if root.mode == "r" else "r+"
     return MappedPart(str(root.filename), offset, block.nbytes, mode)
 

@@ -51,7 +51,7 @@ def test_a_reference_shows_the_arguments_but_for_those_redacted(tmp_path: Path) 
     def load(name: str, password: str) -> str:
         return name + password
 
-    reference = load.call_and_shelve("<people>", "secret")  # type: ignore[union-attr]
+    reference = load.call_and_shelve("<people>", "secret")
 
     shown = text_of(reference._repr_html_())
     reference.clear()
