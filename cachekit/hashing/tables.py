@@ -55,7 +55,7 @@ def _column_arrays(frame: Any) -> Iterator[Any]:
 def _is_plain(array: Any) -> bool:
     """Tell whether an array is numpy's, and its memory its content."""
     return (
-        type(array).__name__ == "ndarray"
+        type(array).__name__ in ("ndarray", "memmap")
         and array.dtype.kind in "biufc"
         and array.dtype.char not in "gG"
     )
@@ -104,7 +104,7 @@ def _column(array: Any) -> tuple[object, ...]:
     import numpy as np
 
     kind, dtype = type(array).__name__, array.dtype
-    if kind == "ndarray":
+    if kind in ("ndarray", "memmap"):
         return ("NumpyExtensionArray", array)
     if kind == "NumpyExtensionArray":
         return (kind, array.to_numpy())

@@ -25,6 +25,7 @@ from cachekit.errors import (
 from cachekit.hashing import CodeVersion
 from cachekit.memoization import lineage, mapped
 from cachekit.memoization.artifacts import reading_from
+from cachekit.memoization.main_names import MainNames
 from cachekit.memoization.options import Policies
 from cachekit.memoization.repositories import commit_of
 from cachekit.memoization.running import Running
@@ -58,8 +59,6 @@ class Entries:
         The memory's.
     policies : Policies
         How they are kept.
-    modules : mapping of str to str
-        Modules whose classes are to be looked for under another name.
     source : str
         The file that the function's code is in.
     """
@@ -70,14 +69,12 @@ class Entries:
         memory: Memory,
         store: Store,
         policies: Policies,
-        modules: Mapping[str, str],
         source: str,
     ) -> None:
         self.name = name
         self.memory = memory
         self.store = store
         self.policies = policies
-        self.modules = modules
         self.source = source
         self._needs_facts = not (policies.is_valid is None and policies.max_age is None)
         self._tier: MemoryTier | None = None
@@ -184,7 +181,7 @@ class Entries:
         except FileNotFoundError:  # removed just now
             return None
         with file, reading_from(self.store, key):
-            value = map_value(file, mode, modules=self.modules, label=label)
+            value = map_value(file, mode, modules=self.modules(key), label=label)
             if mode == "r":
                 self._remember_digests(value, key, path, file)
         self.store.note_use(key)
@@ -208,7 +205,15 @@ class Entries:
 
     def load(self, file: BinaryIO, key: EntryKey) -> Any:
         """Return the value in an open file."""
-        return read_value(file, modules=self.modules, seal=self.seal(key))
+        return read_value(file, modules=self.modules(key), seal=self.seal(key))
+
+    def modules(self, key: EntryKey) -> Mapping[str, str]:
+        """Return under which names the modules in the value of an entry are found."""
+        return MainNames(functools.partial(self._script_of, key))
+
+    def _script_of(self, key: EntryKey) -> str | None:
+        record = self.facts(key)
+        return None if record is None else record.main
 
     def seal(self, key: EntryKey) -> Seal | Label:
         """Return what the value of an entry is bound to it by."""

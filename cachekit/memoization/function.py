@@ -26,8 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cachekit.hashing import Code, function_name, main_name
-from cachekit.hashing.boundary import is_users
+from cachekit.hashing import Code, function_name
 from cachekit.hashing.code import code_of
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
@@ -387,20 +386,10 @@ class MemorizedFunc(Wrapper[P, R]):
             self.memory,
             self._store,
             self.policies,
-            self._main_alias(),
             getattr(code, "co_filename", ""),
         )
 
     _entries_type: type[Entries] = Entries
-
-    def _main_alias(self) -> dict[str, str]:
-        """Name the classes of a script alike, run as a script or imported."""
-        module = getattr(self.func, "__module__", None)
-        if module in ("__main__", "__mp_main__"):
-            return {main_name(): "__main__"}
-        if not module or not is_users(module):
-            return {}  # a library: what it made of the script's classes is the script's
-        return {"__main__": module, "__mp_main__": module}
 
     def _key(self, bound: dict[str, object]) -> CallKey:
         key = call_key(self._name, self._code.fingerprint(), bound)

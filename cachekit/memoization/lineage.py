@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cachekit import __version__
-from cachekit.hashing import HASH_VERSION
+from cachekit.hashing import HASH_VERSION, main_name
 from cachekit.memoization.call import digest_of
 
 # What a person sees of an argument. Longer, and records outweigh results.
@@ -66,6 +66,8 @@ class Record:
         Where it ran, and on which versions.
     hash_version : int
         Of the digests above.
+    main : str or None
+        The module that ``__main__`` was, by the name under which it is imported.
     """
 
     function: str
@@ -80,6 +82,7 @@ class Record:
     python: str
     cachekit: str
     hash_version: int
+    main: str | None = None
     value: str | None = None
     items: dict[str, str] = field(default_factory=dict)
     arrays: list[str] = field(default_factory=list)
@@ -109,7 +112,9 @@ class Record:
             f'"seconds_computing": {_encode_number(self.seconds_computing)}',
             f'"seconds_storing": {_encode_number(self.seconds_storing)}',
             f'"value_bytes": {self.value_bytes}',
-            _encode_versions(self.host, self.python, self.cachekit, self.hash_version),
+            _encode_process(
+                self.host, self.python, self.cachekit, self.hash_version, self.main
+            ),
             f'"value": {"null" if self.value is None else _quote(self.value)}',
             f"{self._encode_more()}}}\n",
         )
@@ -194,13 +199,13 @@ _ANNOTATIONS = {one.name: str(one.type) for one in fields(Record)}
 _ANNOTATIONS["arguments"] = "dict[str, dict[str, Any]]"  # only people read them
 
 # Fields that records of the first days did not have.
-_ADDED = {"value", "items", "arrays", "parents", "children", "files", "git"}
+_ADDED = {"main", "value", "items", "arrays", "parents", "children", "files", "git"}
 
 # The fields that `Record.to_json` does not write by hand, and what they are at first.
 _NOTHING_MORE: dict[str, Any] = {
     one.name: one.default if one.default_factory is MISSING else one.default_factory()
     for one in fields(Record)
-    if one.name in _ADDED and one.name != "value"
+    if one.name in _ADDED - {"main", "value"}
 }
 _ENCODED_NOTHING_MORE = _encode(_NOTHING_MORE)[1:-1]
 
@@ -218,12 +223,15 @@ def _encode_number(number: float) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _encode_versions(host: str, python: str, cachekit: str, hash_version: int) -> str:
+def _encode_process(
+    host: str, python: str, cachekit: str, hash_version: int, main: str | None
+) -> str:
     made_by = {
         "host": host,
         "python": python,
         "cachekit": cachekit,
         "hash_version": hash_version,
+        "main": main,
     }
     return _encode(made_by)[1:-1]
 
@@ -281,14 +289,19 @@ def _digest_or_none(value: object) -> str | None:
         return None
 
 
-@functools.cache
 def environment() -> dict[str, Any]:
     """Return the fields of a record that are the same for the whole process."""
+    return _environment(main_name())
+
+
+@functools.lru_cache(maxsize=4)
+def _environment(main: str) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "cachekit": __version__,
         "hash_version": HASH_VERSION,
+        "main": main,
     }
 
 

@@ -62,7 +62,7 @@ class MemorizedResult:
         if mmap_mode is not None:
             policies = policies._replace(mmap_mode=mmap_mode_from(mmap_mode))
         key = _key_from(call_id)
-        self._set(_entries_of(memory, key, policies, {}), key)
+        self._set(_entries_of(memory, key, policies), key)
 
     @classmethod
     def in_entries(cls, entries: Entries, key: EntryKey) -> MemorizedResult:
@@ -178,11 +178,13 @@ class MemorizedResult:
 
     def __reduce__(self) -> tuple[Any, ...]:
         entries = self._entries
-        about = (entries.policies.mmap_mode, dict(entries.modules))
-        return (_reference, (entries.memory, self.key, *about))
+        return (_reference, (entries.memory, self.key, entries.policies.mmap_mode))
 
     def __cachekit_hash__(self) -> object:
         """Count by the digest of the value; where that has none, by what was called."""
+        if self._entries.memory.signing_key is not None:
+            # Records are not signed: who can write there could lead to another result.
+            return ("a reference", tuple(self.key))
         # Read each time: another value may have been put in its place.
         record = self.record
         if record is None:
@@ -192,13 +194,11 @@ class MemorizedResult:
         return ("a reference", record.value)
 
 
-def _entries_of(
-    memory: Memory, key: EntryKey, policies: Policies, modules: dict[str, str]
-) -> Entries:
+def _entries_of(memory: Memory, key: EntryKey, policies: Policies) -> Entries:
     if memory.store is None:
         raise TypeError("a memory without a store has no results")
     # Which reads plain values too.
-    return StreamEntries(key.function, memory, memory.store, policies, modules, "")
+    return StreamEntries(key.function, memory, memory.store, policies, "")
 
 
 def _key_from(call_id: Any) -> EntryKey:
@@ -215,8 +215,6 @@ def _key_from(call_id: Any) -> EntryKey:
     return EntryKey(*key)
 
 
-def _reference(
-    memory: Memory, key: EntryKey, mmap_mode: Any, modules: dict[str, str]
-) -> MemorizedResult:
+def _reference(memory: Memory, key: EntryKey, mmap_mode: Any) -> MemorizedResult:
     policies = memory.policies._replace(mmap_mode=mmap_mode)
-    return MemorizedResult.in_entries(_entries_of(memory, key, policies, modules), key)
+    return MemorizedResult.in_entries(_entries_of(memory, key, policies), key)

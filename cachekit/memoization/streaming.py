@@ -108,7 +108,7 @@ class Stream(_Closable, Iterator[Any]):
         self._key = key
         self._file = file
         self._items: Generator[Any, None, Any] = read_items(
-            file, modules=entries.modules, seal=entries.seal(key)
+            file, modules=entries.modules(key), seal=entries.seal(key)
         )
         self._problem: Exception | None = None
         self.count = 0

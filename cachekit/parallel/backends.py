@@ -11,9 +11,11 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -21,6 +23,7 @@ from typing import Any
 
 from cachekit.parallel.board import FileBoard, ThreadBoard
 from cachekit.parallel.cores import cpu_count, workers_for
+from cachekit.parallel.tasks import short_call
 
 # A worker process that has nothing to do for so long ends.
 IDLE_SECONDS = 300
@@ -59,6 +62,9 @@ class ParallelBackendBase(ABC):
     uses_threads = False
     nesting_level: int | None = None
 
+    # What belongs to the loop that uses it; another loop's copy is without.
+    _of_one_loop: tuple[str, ...] = ()
+
     def __init__(
         self,
         nesting_level: int | None = None,
@@ -81,9 +87,18 @@ class ParallelBackendBase(ABC):
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Return how many workers there would be."""
 
-    @abstractmethod
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> Any:
-        """Have a worker call a function; then call back, with what gives the result."""
+        """Have a worker call a function; then call back, with what gives the result.
+
+        One that was written for an old joblib has `apply_async` in its place.
+        """
+        return self.apply_async(func, callback)
+
+    def apply_async(
+        self, func: Callable[[], Any], callback: Callable[[Any], None]
+    ) -> Any:
+        """Do what `submit` does."""
+        raise NotImplementedError(f"{type(self).__name__} has no method submit")
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return the result, given what was called back with; or raise."""
@@ -133,6 +148,37 @@ class ParallelBackendBase(ABC):
         yield
 
 
+def claimed(backend: Any, user: Any) -> Any:
+    """Return a backend for a loop: it, or a copy while another loop uses it.
+
+    One that was set by `parallel_config` is there for all loops of its block, of which
+    there may be two at once.
+    """
+    with _claiming:
+        owner = _owners.get(backend)
+        if owner is not None and owner() not in (None, user):
+            copy = object.__new__(type(backend))
+            own = getattr(backend, "_of_one_loop", ())
+            vars(copy).update(
+                (name, it) for name, it in vars(backend).items() if name not in own
+            )
+            backend = copy
+        _owners[backend] = weakref.ref(user)
+    return backend
+
+
+def let_go(backend: Any, user: Any) -> None:
+    """Take note that a loop has no use for its backend any more."""
+    with _claiming:
+        owner = _owners.get(backend)
+        if owner is not None and owner() is user:
+            del _owners[backend]
+
+
+_claiming = threading.Lock()
+_owners: weakref.WeakKeyDictionary[Any, weakref.ref[Any]] = weakref.WeakKeyDictionary()
+
+
 class SequentialBackend(ParallelBackendBase):
     """Runs tasks here, one after the other."""
 
@@ -169,6 +215,7 @@ class ThreadingBackend(ParallelBackendBase):
     supports_sharedmem = True
 
     _executor: Executor | None = None
+    _of_one_loop = ("_executor", "board")
 
     @functools.cached_property
     def board(self) -> ThreadBoard:
@@ -211,6 +258,7 @@ class ProcessBackend(ParallelBackendBase):
     _executor: Any = None
     _sharing: Any = None
     _parallel: Any = None
+    _of_one_loop = ("_executor", "_sharing", "_parallel")
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Return the number of processes; 1 where none can be started."""
@@ -261,7 +309,10 @@ class ProcessBackend(ParallelBackendBase):
 
     def submit(self, func: Any, callback: Callable[[Any], None]) -> Any:
         """Have a process call a function."""
-        packed = self._sharing.pack(func)
+        try:
+            packed = self._sharing.pack(func)
+        except Exception as error:
+            raise self._cannot_send(func, error) from error
         if self._executor is None:
             self._executor = self._start(self.n_jobs)
         future = self._executor.submit(packed)
@@ -276,6 +327,18 @@ class ProcessBackend(ParallelBackendBase):
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return what came of a batch."""
         return out.result().unpack()
+
+    def _cannot_send(self, batch: Any, error: Exception) -> pickle.PicklingError:
+        """Return the error that says which task it is that cannot be sent."""
+        for task in batch.tasks:
+            try:
+                self._sharing.release(self._sharing.pack(task))
+            except Exception:  # noqa: BLE001  (as above)
+                return pickle.PicklingError(
+                    f"Could not pickle the task to send to the workers: "
+                    f"{short_call(task)}: {error!r}"
+                )
+        return pickle.PicklingError(f"Could not pickle the task to send: {error!r}")
 
     def _finish(self, packed: Any, callback: Callable[[Any], None], out: Any) -> None:
         self._sharing.release(packed)

@@ -295,7 +295,7 @@ def backend_from(backend: Any, **options: Any) -> ParallelBackendBase:
     """
     active = setting("backend", Unset(None))
     level = 0 if active is None else active.nesting_level or 0
-    if isinstance(backend, ParallelBackendBase):
+    if isinstance(backend, ParallelBackendBase) or _is_like_one(backend):
         if backend.nesting_level is None:
             backend.nesting_level = level
         return backend
@@ -303,6 +303,11 @@ def backend_from(backend: Any, **options: Any) -> ParallelBackendBase:
         options["context"] = backend
         backend = "multiprocessing"
     return backend_named(backend, nesting_level=level, **options)
+
+
+def _is_like_one(backend: Any) -> bool:
+    """Tell whether it is a backend that was written for joblib."""
+    return hasattr(backend, "effective_n_jobs") and hasattr(backend, "submit")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,12 @@ from collections.abc import Iterable, Sized
 from types import TracebackType
 from typing import Any
 
-from cachekit.parallel.backends import ParallelBackendBase, ProcessBackend
+from cachekit.parallel.backends import (
+    ParallelBackendBase,
+    ProcessBackend,
+    claimed,
+    let_go,
+)
 from cachekit.parallel.config import Unset, backend_from, get_active_backend, setting
 from cachekit.parallel.cores import whole_n_jobs
 from cachekit.parallel.loops import Loop, SequentialLoop, WorkersLoop
@@ -226,15 +231,13 @@ class Parallel:
             if done < self.n_tasks and self.verbose <= 10 and not _is_round(done):
                 return
             left = elapsed / max(done, 1) * (self.n_tasks - done)
-            out_of = f" out of {self.n_tasks}"
+            so_far = f"{done:{len(str(self.n_tasks))}d} out of {self.n_tasks}"
             remaining = f" remaining: {left:.1f}s"
         else:
             if self.verbose <= 10 and not _is_round(done):
                 return
-            out_of = remaining = ""
-        self._print(
-            f"Done {done:3d} tasks{out_of} | elapsed: {elapsed:.1f}s{remaining}"
-        )
+            so_far, remaining = f"{done:3d} tasks", ""
+        self._print(f"Done {so_far} | elapsed: {elapsed:.1f}s{remaining}")
 
     def format(self, obj: object, indent: int = 0) -> str:
         """Write a value over several lines."""
@@ -253,11 +256,15 @@ class Parallel:
     def _prepare(self) -> int:
         """Get workers, and return how many."""
         if not self._is_ready:
+            self._backend = claimed(self._backend, self)
             self._workers = self._effective_n_jobs()
             if self._workers > 1:
                 self._workers = self._backend.configure(
                     n_jobs=self.n_jobs, parallel=self, **self._options()
                 )
+                if self._workers == 0:
+                    name = type(self._backend).__name__
+                    raise RuntimeError(f"{name} has no active worker")
             elif self.timeout is not None:
                 warnings.warn(
                     f"The backend class 'SequentialBackend' does not support timeout. "
@@ -279,6 +286,7 @@ class Parallel:
             self._is_ready = False
             if self._workers > 1:
                 self._backend.terminate()
+            let_go(self._backend, self)
 
     def restart(self) -> None:
         """Stop what the workers do, and get new ones if more loops are to come."""

@@ -212,8 +212,6 @@ class WorkersLoop(Loop):
         self._in_flight = 0
         self._waiting: deque[_Job] = deque()  # whose results are to come, in order
         self._ended: deque[_Job] = deque()  # those of them that have just ended
-        nested = self._backend.get_nested_backend()
-        self._nested = nested if isinstance(nested, tuple) else (nested, None)
         self._board = getattr(self._backend, "board", None)
         self._relay = None if self._backend.uses_threads else Relay()
         # Threads find what is stored by themselves, and wait for one another.
@@ -338,7 +336,7 @@ class WorkersLoop(Loop):
             parallel.n_dispatched_tasks,
             retries=parallel.retries,
             goes_on=parallel.on_error != "raise",
-            nested=self._nested,
+            nested=self._nested(),
             board=self._board,
             relay=self._relay,
         )
@@ -353,6 +351,11 @@ class WorkersLoop(Loop):
         parallel.n_dispatched_tasks += len(tasks)
         parallel.n_dispatched_batches += 1
         self._backend.submit(batch, lambda out: self._note_end(job, out))
+
+    def _nested(self) -> tuple[Any, int | None]:
+        """Return what holds inside a batch; of its own, for batches run at once."""
+        nested = self._backend.get_nested_backend()
+        return nested if isinstance(nested, tuple) else (nested, None)
 
     def _note_end(self, job: _Job, out: Any) -> None:
         """Take note that a batch has ended; called in any thread."""

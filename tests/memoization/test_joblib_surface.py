@@ -378,9 +378,6 @@ WORKERS = """
 """
 
 
-@pytest.mark.xfail(
-    reason="a worker does not know yet under which name its script goes", strict=True
-)
 @pytest.mark.parametrize("kind", ["spawn", "loky"])
 def test_a_worker_finds_the_results_of_its_parent(tmp_path: Path, kind: str) -> None:
     project = Project(tmp_path)
@@ -389,9 +386,6 @@ def test_a_worker_finds_the_results_of_its_parent(tmp_path: Path, kind: str) -> 
     assert project.run("script.py", kind) == ["computing"]
 
 
-@pytest.mark.xfail(
-    reason="which script `__main__` was is not stored with a value yet", strict=True
-)
 def test_a_hit_is_of_the_class_of_the_script_that_stored_it(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.write(
