@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -49,7 +50,8 @@ def main_name() -> str:
         is_worker = _sender is not None and not is_users(name)
         return str(_sender) if is_worker else name
     file = getattr(main, "__file__", None)
-    return Path(file).stem if file else "__main__"
+    # By text alone: every record has this name, and a path takes ten microseconds.
+    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"  # noqa: PTH119, PTH122
 
 
 def sent_from(name: str) -> None:

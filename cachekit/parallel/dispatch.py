@@ -258,13 +258,13 @@ class Parallel:
         if not self._is_ready:
             self._backend = claimed(self._backend, self)
             self._workers = self._effective_n_jobs()
+            if self._workers == 0:
+                name = type(self._backend).__name__
+                raise RuntimeError(f"{name} has no active worker")
             if self._workers > 1:
                 self._workers = self._backend.configure(
                     n_jobs=self.n_jobs, parallel=self, **self._options()
                 )
-                if self._workers == 0:
-                    name = type(self._backend).__name__
-                    raise RuntimeError(f"{name} has no active worker")
             elif self.timeout is not None:
                 warnings.warn(
                     f"The backend class 'SequentialBackend' does not support timeout. "
