@@ -116,6 +116,17 @@ class Entries:
             self.complain("could not be looked up again", error)
             return None
 
+    def read_computed(self, key: EntryKey, seconds: float) -> Hit | None:
+        """Return what a worker has just computed and stored, which is no hit."""
+        try:
+            hit = self.open(key)
+        except (ContainerError, OSError, StoreError) as error:
+            self.complain("could not be read, and is computed again", error)
+            return None
+        if hit is not None:
+            self.memory.counter.miss(self.name, seconds)
+        return hit
+
     def contains(self, key: EntryKey) -> bool:
         """Tell whether there is an entry that can be used, without reading it."""
         try:

@@ -394,7 +394,7 @@ class _Pool:
                 f"import, or changed while it runs"
             )
         elif found.kind == "stored":
-            hit = cached._entries.look_up(call.key.entry)
+            hit = cached._entries.read_computed(call.key.entry, found.seconds)
             if hit is not None:
                 return hit
         else:
@@ -497,7 +497,7 @@ def _compute_call(
     seconds = time.perf_counter() - clock
     is_stored = entries.contains(key.entry)
     if is_stored and is_shared:
-        return _Answer("stored")
+        return _Answer("stored", seconds=seconds)
     if is_stored:
         entries.forget(key.entry)
     kind: Literal["to be stored", "not stored"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import os
 import signal
 import subprocess
@@ -750,3 +751,15 @@ def test_nothing_is_shown_by_default(
     squaring(memory, log).map([1, 2], n_jobs=n_jobs)
 
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_what_workers_compute_counts_as_computed(tmp_path: Path, n_jobs: int) -> None:
+    cached = Memory(tmp_path).cache(operator.neg)
+
+    first = cached.map([1, 2, 3, 1], n_jobs=n_jobs)
+    second = cached.map([1, 2, 3, 1], n_jobs=n_jobs)
+
+    assert first == second == [-1, -2, -3, -1]
+    assert cached.cache_info().misses == 3
+    assert cached.cache_info().hits >= 4
