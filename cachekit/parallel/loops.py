@@ -210,7 +210,8 @@ class WorkersLoop(Loop):
         self._most = most_in_flight(parallel.pre_dispatch, workers)
         self._changed = threading.Condition()
         self._in_flight = 0
-        self._waiting: deque[_Job] = deque()  # whose results are to come, in order
+        # Whose results are to come, in order, by the position of their first task.
+        self._waiting: dict[int, _Job] = {}
         self._ended: deque[_Job] = deque()  # those of them that have just ended
         self._board = getattr(self._backend, "board", None)
         self._relay = None if self._backend.uses_threads else Relay()
@@ -313,7 +314,7 @@ class WorkersLoop(Loop):
         job = _Job(batch, stored=plan.stored, same_as=same[0] if same else None)
         self._parallel.n_dispatched_tasks += 1
         with self._changed:
-            self._waiting.append(job)
+            self._waiting[batch.first] = job
             if job.is_done:
                 self._ended.append(job)
             elif same is not None:
@@ -347,7 +348,7 @@ class WorkersLoop(Loop):
                 self._under_way[key] = (job, number)
         with self._changed:
             self._in_flight += 1
-            self._waiting.append(job)
+            self._waiting[batch.first] = job
         parallel.n_dispatched_tasks += len(tasks)
         parallel.n_dispatched_batches += 1
         self._backend.submit(batch, lambda out: self._note_end(job, out))
@@ -386,13 +387,13 @@ class WorkersLoop(Loop):
             if not self._ended:
                 return None
             job = self._ended.popleft()
-            self._waiting.remove(job)
-            return job
+            return self._waiting.pop(job.batch.first)
         failed = self._failed()
         if failed is not None:
             return failed
-        if self._waiting and self._waiting[0].is_done:
-            return self._waiting.popleft()
+        first = next(iter(self._waiting.values()), None)
+        if first is not None and first.is_done:
+            return self._waiting.pop(first.batch.first)
         return None
 
     def _failed(self) -> _Job | None:
@@ -490,12 +491,12 @@ class WorkersLoop(Loop):
             return [one for one in self._board.at_work() if self._task_at(one.position)]
         return [
             board.AtWork(0, job.batch.first, job.submitted)
-            for job in self._waiting
+            for job in self._waiting.values()
             if not job.is_done
         ]
 
     def _task_at(self, position: int) -> Task | None:
-        for job in self._waiting:
+        for job in self._waiting.values():
             number = position - job.batch.first
             if not job.is_done and 0 <= number < len(job.batch):
                 return job.batch.tasks[number]
@@ -505,7 +506,7 @@ class WorkersLoop(Loop):
         """Say which tasks the workers that are gone were at."""
         at_work = [] if self._board is None else self._board.at_work()
         tasks = {job.batch.first + n: task for n, task in enumerate(job.batch.tasks)}
-        for waiting in self._waiting:
+        for waiting in self._waiting.values():
             for number, task in enumerate(waiting.batch.tasks):
                 tasks[waiting.batch.first + number] = task
         for one in at_work:
