@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from cachekit.memoization.call import CallKey
-from cachekit.memoization.entries import Hit
 from cachekit.memoization.function import MemorizedFunc
+from cachekit.memoization.lookups import Hit
 from cachekit.memoization.reference import MemorizedResult
 from cachekit.memoization.running import Running
 from cachekit.memoization.uncached import (

@@ -10,64 +10,30 @@
      5 remember  if the stamp is the same, and *settled*: any later change shows in it
 
 A folder goes the same way. Its stamp covers the names and stamps of all that is below.
+
+How a file is seen and read is in `file_reading`, what is remembered in `file_notes`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import functools
-import io
-import json
 import os
-import secrets
-import shutil
-import socket
-import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple, final
 
 from blake3 import blake3
 
-from cachekit.hashing.hasher import MOST_THREADS, THREADED_BYTES
-from cachekit.memoization.locations import default_location
-
-# A stamp is settled if the last change is so much older than the reading. Timestamps
-# tick every 4 ms on most disks, every 2 s on FAT; a file server's clock may lag behind.
-# What needs a minute is a memory map: Linux notes the first store to a page, and none
-# of the next before the page is written back, half a minute later. Until then content
-# changes under the same stamp (seen on ext4).
-SETTLED_NS = 60 * 10**9
-
-# So many stamps are always remembered in a process, and at most twice as many: 50 MB.
-MOST_REMEMBERED = 1 << 16
-
-# What takes 5 ms to read, or more, is remembered on disk too.
-LARGE_BYTES = 16 << 20
-
-# Notes on disk, of half a kilobyte each. At so many, the oldest quarter goes.
-MOST_NOTES = 4096
-
-# Changes whenever digests or notes change their meaning.
-NOTE_FORMAT = 1
-
-# Whole, it stays in the processor's cache: twice as fast as 64 MB at a time.
-PIECE_BYTES = 8 << 20
-
-_READ_ONLY = (
-    os.O_RDONLY
-    | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe that has taken the place is not waited for
+from cachekit.memoization.file_notes import memo
+from cachekit.memoization.file_reading import (
+    READ_ONLY,
+    Sight,
+    add_fields,
+    look_at,
+    read,
+    sight_of,
+    special,
 )
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
-
-# The time of change of what must not be remembered.
-_NEVER = 1 << 80
 
 
 @final
@@ -157,93 +123,29 @@ class File:
             return ("folder", _digest_folder(path))
         if S_ISREG(mode):
             return ("file", _digest_file(path)[1])
-        raise _special(path)
+        raise special(path)
 
 
 # --- a file ---
 
 
-class _Sight(NamedTuple):
-    """What is seen of a file or folder without reading it."""
-
-    stamp: str
-    changed_ns: int
-    size: int
-
-
 def _digest_file(path: str) -> tuple[str, bytes]:
     """Return stamp and digest; no stamp if the file was changed while it was read."""
     now = memo.clock()
-    handle = os.open(path, _READ_ONLY)
+    handle = os.open(path, READ_ONLY)
     try:
-        sight = _sight_of(handle, path)
+        sight = sight_of(handle, path)
         known = memo.recall(path, sight, now)
         if known is not None:
             return sight.stamp, known
-        size, digest = _read(handle, sight.size)
+        size, digest = read(handle, sight.size)
         # Files of /proc have content but no size, and change without a sign.
-        if size != sight.size or _sight_of(handle, path) != sight:
+        if size != sight.size or sight_of(handle, path) != sight:
             return "", digest
         memo.remember(path, sight, now, digest)
         return sight.stamp, digest
     finally:
         os.close(handle)
-
-
-def _sight_of(handle: int, path: str) -> _Sight:
-    facts = os.fstat(handle)
-    if not S_ISREG(facts.st_mode):
-        if S_ISDIR(facts.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        raise _special(path)
-    device, inode, size = facts.st_dev, facts.st_ino, facts.st_size
-    modified, changed = facts.st_mtime_ns, facts.st_ctime_ns
-    newest = max(modified, changed) if inode and _tells_changes(device) else _NEVER
-    return _Sight(f"{device}:{inode}:{size}:{modified}:{changed}", newest, size)
-
-
-@functools.lru_cache(maxsize=256)
-def _tells_changes(device: int) -> bool:
-    """Tell whether every change shows in the times of a file, sooner or later.
-
-    In memory a store to a map never shows, not even when it is flushed. The ctime of
-    Windows is when the file was made.
-    """
-    if os.name == "nt":
-        return False
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:  # no Linux
-        return True
-    # 36 35 0:32 / /tmp rw,nosuid shared:1 - tmpfs tmpfs rw,size=8192k
-    number = f"{os.major(device)}:{os.minor(device)}"
-    kinds = {
-        line.partition(" - ")[2].partition(" ")[0]
-        for line in mounts
-        if line.split(maxsplit=3)[2:3] == [number]
-    }
-    return kinds.isdisjoint({"tmpfs", "ramfs", "devtmpfs"})
-
-
-def _read(handle: int, size: int) -> tuple[int, bytes]:
-    """Hash a file in pieces; return how many bytes there were, and the digest.
-
-    Never through a map: a file that is cut meanwhile would end the process.
-    """
-    threads = min(MOST_THREADS, os.cpu_count() or 1) if size >= THREADED_BYTES else 1
-    content = blake3(max_threads=threads)
-    piece = memoryview(bytearray(max(min(size + 1, PIECE_BYTES), 1 << 12)))
-    total = 0
-    with io.FileIO(handle, closefd=False) as file:
-        while got := file.readinto(piece):
-            content.update(piece[:got])
-            total += got
-    return total, content.digest()
-
-
-def _special(path: str) -> shutil.SpecialFileError:
-    what = "neither a file nor a folder, and so without content"
-    return shutil.SpecialFileError(errno.EINVAL, what, path)
 
 
 # --- a folder ---
@@ -253,7 +155,7 @@ class _Folder(NamedTuple):
     """A folder and what is in it, in the order of the names."""
 
     path: str
-    sight: _Sight
+    sight: Sight
     parts: list[tuple[bytes, bytes, _Folder | str]]  # kind, name, folder or stamp
 
 
@@ -290,10 +192,10 @@ def _walk(path: str, real: str, around: set[str], seen: dict[str, _Folder]) -> _
         entries = sorted(found, key=_name)
     for entry in entries:
         kind = _kind(entry)
-        sight = _Sight("", 0, 0)
+        sight = Sight("", 0, 0)
         below: _Folder | str = ""
         if kind == _FILE:
-            sight = _look_at(entry.path)
+            sight = look_at(entry.path)
             below = sight.stamp
         elif kind == _FOLDER:
             is_link = entry.is_symlink() or os.name == "nt"  # which has other kinds
@@ -307,8 +209,8 @@ def _walk(path: str, real: str, around: set[str], seen: dict[str, _Folder]) -> _
             sight = seen[inner].sight
         parts.append((kind, _name(entry), below))
         newest, size = max(newest, sight.changed_ns), size + sight.size
-        _add(stamps, kind, _name(entry), sight.stamp.encode())
-    return _Folder(path, _Sight(stamps.hexdigest(), newest, size), parts)
+        add_fields(stamps, kind, _name(entry), sight.stamp.encode())
+    return _Folder(path, Sight(stamps.hexdigest(), newest, size), parts)
 
 
 def _name(entry: os.DirEntry[str]) -> bytes:
@@ -326,16 +228,7 @@ def _kind(entry: os.DirEntry[str]) -> bytes:
         return _FOLDER
     if S_ISREG(mode):
         return _FILE
-    raise _special(entry.path)
-
-
-def _look_at(path: str) -> _Sight:
-    """Open a file and look at it: a file server is asked anew at each opening."""
-    handle = os.open(path, _READ_ONLY)
-    try:
-        return _sight_of(handle, path)
-    finally:
-        os.close(handle)
+    raise special(entry.path)
 
 
 def _digest_parts(
@@ -358,189 +251,6 @@ def _digest_parts(
             stamp, inside = _digest_file(path)
             if stamp != below:
                 changed.append(path)
-        _add(content, kind, name, inside)
+        add_fields(content, kind, name, inside)
     known[id(folder)] = content.digest()
     return known[id(folder)]
-
-
-def _add(content: blake3, *fields: bytes) -> None:
-    """Hash some fields, each with its length before it."""
-    for field in fields:
-        content.update(len(field).to_bytes(8, "little") + field)
-
-
-# --- what is remembered ---
-
-
-class _Memo:
-    """Digests by path and stamp: in this process, and on disk if they are costly.
-
-    Without locks: two threads at once may forget something, which costs time only.
-    """
-
-    def __init__(self) -> None:
-        self.clock = time.time_ns
-        self.forget()
-
-    def forget(self) -> None:
-        """Forget what this process remembers."""
-        self._young: dict[str, tuple[str, bytes]] = {}
-        self._old: dict[str, tuple[str, bytes]] = {}
-
-    def is_settled(self, sight: _Sight, now: int) -> bool:
-        """Tell whether any change after `now` must show in the stamp."""
-        return sight.changed_ns < now - SETTLED_NS
-
-    def recall(self, path: str, sight: _Sight, now: int) -> bytes | None:
-        """Return the digest that was had under the same stamp, or None."""
-        if not self.is_settled(sight, now):
-            return None
-        place = os.path.abspath(path)  # noqa: PTH100  (hot path)
-        known = self._young.get(place)
-        if known is None:
-            known = self._old.get(place)
-            if known is not None:
-                self._put(place, known)
-        if known is not None and known[0] == sight.stamp:
-            return known[1]
-        if sight.size < LARGE_BYTES:
-            return None
-        digest = _recall_from_disk(path, sight.stamp)
-        if digest is not None:
-            self._put(place, (sight.stamp, digest))
-        return digest
-
-    def remember(self, path: str, sight: _Sight, now: int, digest: bytes) -> None:
-        """Remember the digest of what was read after `now`, if it is settled."""
-        if not self.is_settled(sight, now):
-            return
-        self._put(os.path.abspath(path), (sight.stamp, digest))  # noqa: PTH100
-        if sight.size >= LARGE_BYTES:
-            _remember_on_disk(path, sight.stamp, digest)
-
-    def _put(self, place: str, known: tuple[str, bytes]) -> None:
-        """Put among the young; when these are many, they become the old."""
-        if len(self._young) >= MOST_REMEMBERED:
-            self._old, self._young = self._young, {}
-        self._young[place] = known
-
-
-memo = _Memo()
-
-
-# --- notes on disk ---
-
-# Whoever can write a note can have a file taken for another. So the folder and the
-# note must belong to this user, and nobody else may write there; or there are no notes.
-# They are reached through the opened folder, which no one can exchange after the check.
-
-
-def _recall_from_disk(path: str, stamp: str) -> bytes | None:
-    about = _about(path, stamp)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
-        with _notes() as folder:
-            handle = os.open(_note_name(about), _READ_ONLY | _NO_LINK, dir_fd=folder)
-            with io.FileIO(handle) as file:
-                _check_private(handle)
-                check, _, text = file.read(1 << 16).partition(b"\n")
-        if check == _checksum(text):
-            note = json.loads(text)
-            digest = bytes.fromhex(note.pop("digest"))
-            return digest if note == about else None
-    return None
-
-
-def _remember_on_disk(path: str, stamp: str, digest: bytes) -> None:
-    about = _about(path, stamp)
-    text = json.dumps({**about, "digest": digest.hex()}).encode()
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        folder = _notes_path()
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with _notes() as opened:
-            _make_room(opened)
-            _publish(opened, _note_name(about), _checksum(text) + b"\n" + text)
-
-
-def _about(path: str, stamp: str) -> dict[str, object]:
-    """Return all that must be the same for a note to hold."""
-    return {
-        "format": NOTE_FORMAT,
-        "machine": _machine(),
-        "path": os.path.realpath(path),
-        "stamp": stamp,
-    }
-
-
-@functools.cache
-def _machine() -> str:
-    """Name the machine as no other is that may see the notes, also when restarted."""
-    with contextlib.suppress(OSError):
-        known = Path("/etc/machine-id").read_text(errors="replace").strip()
-        if known:
-            return f"{socket.gethostname()}.{known}"
-    return f"{socket.gethostname()}.{uuid.getnode():x}"
-
-
-def _note_name(about: dict[str, object]) -> str:
-    content = blake3()
-    for key in ("machine", "path"):
-        _add(content, os.fsencode(str(about[key])))
-    return content.hexdigest(16)
-
-
-def _checksum(text: bytes) -> bytes:
-    return blake3(text).hexdigest(16).encode()
-
-
-def _notes_path() -> Path:
-    place = default_location()
-    if "://" in place:
-        from platformdirs import user_cache_path
-
-        return user_cache_path("cachekit", appauthor=False) / ".files"
-    return Path(place) / ".files"
-
-
-@contextlib.contextmanager
-def _notes() -> Iterator[int]:
-    """Open the folder of the notes; an OSError unless it is ours alone."""
-    is_folder = getattr(os, "O_DIRECTORY", 0)
-    folder = os.open(_notes_path(), os.O_RDONLY | is_folder | _NO_LINK)
-    try:
-        _check_private(folder)
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _check_private(handle: int) -> None:
-    facts = os.fstat(handle)
-    is_plain = S_ISREG(facts.st_mode) or S_ISDIR(facts.st_mode)
-    if not is_plain or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-        raise PermissionError(errno.EPERM, "not ours, or others may write to it")
-
-
-def _publish(folder: int, name: str, content: bytes) -> None:
-    staged = f".{secrets.token_hex(8)}"
-    try:
-        with os.fdopen(os.open(staged, _NEW_FILE, 0o600, dir_fd=folder), "wb") as file:
-            file.write(content)
-        os.replace(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(staged, dir_fd=folder)
-        raise
-
-
-def _make_room(folder: int) -> None:
-    names = os.listdir(folder)
-    if len(names) < MOST_NOTES:
-        return
-    ages = {}
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):  # removed by another process
-            ages[name] = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
-    for name in sorted(ages, key=ages.__getitem__)[: len(ages) // 4]:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)

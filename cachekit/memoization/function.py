@@ -37,7 +37,8 @@ from cachekit.memoization.call import (
     ignored_names,
     redacted_names,
 )
-from cachekit.memoization.entries import Entries, Hit, metadata
+from cachekit.memoization.entries import Entries
+from cachekit.memoization.lookups import Hit, metadata
 from cachekit.memoization.options import (
     CacheOptions,
     CodeOptions,

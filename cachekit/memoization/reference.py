@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import ContainerError, EntryNotFound
-from cachekit.memoization.entries import Entries, metadata
+from cachekit.memoization.entries import Entries
 from cachekit.memoization.lineage import Record
+from cachekit.memoization.lookups import metadata
 from cachekit.memoization.options import Policies, mmap_mode_from
 from cachekit.memoization.streaming import StreamEntries
 from cachekit.stores import EntryKey

@@ -23,7 +23,8 @@ from cachekit.errors import (
 )
 from cachekit.memoization.artifact_folders import writing_files
 from cachekit.memoization.artifacts import reading_from
-from cachekit.memoization.entries import Entries, Hit
+from cachekit.memoization.entries import Entries
+from cachekit.memoization.lookups import Hit
 from cachekit.memoization.options import Policies
 from cachekit.memoization.running import Running
 from cachekit.memoization.uncached import NotMemorizedResult

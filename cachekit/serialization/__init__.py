@@ -1,12 +1,9 @@
 """Value to bytes and back, with every byte checked; knows no keys and no stores."""
 
 from cachekit.serialization.codecs import Codec, codec_from
-from cachekit.serialization.items import (
-    ItemWriter,
-    check_items,
-    is_items,
-    read_items,
-)
+from cachekit.serialization.item_reading import check_items, read_items
+from cachekit.serialization.item_writing import ItemWriter
+from cachekit.serialization.items import is_items
 from cachekit.serialization.mapping import map_value
 from cachekit.serialization.persistence import (
     dump,

@@ -26,10 +26,10 @@ from hypothesis import strategies as st
 
 import cachekit
 from cachekit import Memory, digest
-from cachekit.memoization import files
+from cachekit.memoization import file_notes, file_reading, files
 from cachekit.memoization.files import File
 
-LARGE = files.LARGE_BYTES + 1
+LARGE = file_notes.LARGE_BYTES + 1
 HOUR_NS = 3600 * 10**9
 
 as_root = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -39,7 +39,7 @@ as_root = hasattr(os, "geteuid") and os.geteuid() == 0
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of the notes on disk, which is not there yet."""
     monkeypatch.setenv("CACHEKIT_DIR", str(tmp_path / "cache"))
-    files.memo.forget()
+    file_notes.memo.forget()
     return tmp_path / "cache" / ".files"
 
 
@@ -60,22 +60,22 @@ def large(tmp_path: Path) -> Path:
 @pytest.fixture
 def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have an hour gone by since anything was written."""
-    if not files._tells_changes(tmp_path.stat().st_dev):
+    if not file_reading._tells_changes(tmp_path.stat().st_dev):
         pytest.skip("what lies in memory, or on Windows, is not remembered")
-    monkeypatch.setattr(files.memo, "clock", lambda: time.time_ns() + HOUR_NS)
+    monkeypatch.setattr(file_notes.memo, "clock", lambda: time.time_ns() + HOUR_NS)
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the sizes of all that was read, as it grows."""
     sizes: list[int] = []
-    read = files._read
+    read = file_reading.read
 
     def counted(handle: int, size: int) -> tuple[int, bytes]:
         sizes.append(size)
         return read(handle, size)
 
-    monkeypatch.setattr(files, "_read", counted)
+    monkeypatch.setattr(files, "read", counted)
     return sizes
 
 
@@ -218,7 +218,7 @@ def test_the_pieces_do_not_count(
     path.write_bytes((bytes(range(251)) * (size // 251 + 1))[:size])
     whole = digest(File(path))
 
-    monkeypatch.setattr(files, "PIECE_BYTES", 1 << 16)
+    monkeypatch.setattr(file_reading, "PIECE_BYTES", 1 << 16)
 
     assert digest(File(path)) == whole
 
@@ -387,7 +387,7 @@ def test_every_one_of_many_changes_through_a_map_is_seen(path: Path) -> None:
 def test_a_file_that_is_changed_while_it_is_read_is_read_again(
     content: bytes, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = files._read
+    read = file_reading.read
 
     def read_and_change(handle: int, size: int) -> tuple[int, bytes]:
         done = read(handle, size)
@@ -395,7 +395,7 @@ def test_a_file_that_is_changed_while_it_is_read_is_read_again(
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_read", read_and_change)
+        patch.setattr(files, "read", read_and_change)
         before = digest(File(path))
 
     assert digest(File(path)) != before
@@ -426,7 +426,7 @@ def test_a_file_that_has_no_size_is_read_each_time(reads: list[int]) -> None:
 def test_a_file_in_memory_is_read_each_time(
     reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.memo, "clock", lambda: time.time_ns() + HOUR_NS)
+    monkeypatch.setattr(file_notes.memo, "clock", lambda: time.time_ns() + HOUR_NS)
     path = Path(f"/dev/shm/cachekit-test-{os.getpid()}")
     try:
         path.write_bytes(b"12345678")
@@ -460,7 +460,7 @@ def test_a_relative_path_is_taken_from_the_working_folder(
 def test_what_is_remembered_has_a_bound(
     tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MOST_REMEMBERED", 4)
+    monkeypatch.setattr(file_notes, "MOST_REMEMBERED", 4)
     paths = [tmp_path / str(number) for number in range(20)]
     for path in paths:
         path.write_bytes(b"x")
@@ -470,14 +470,14 @@ def test_what_is_remembered_has_a_bound(
         digest(File(path))
 
     assert len(reads) == 20
-    assert len(files.memo._young) + len(files.memo._old) <= 8
+    assert len(file_notes.memo._young) + len(file_notes.memo._old) <= 8
 
 
 @pytest.mark.usefixtures("later")
 def test_threads_that_ask_while_files_change_get_digests_of_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(file_notes, "MOST_REMEMBERED", 3)
     paths = [tmp_path / str(number) for number in range(10)]
     for number, path in enumerate(paths):
         path.write_bytes(b"%d" % number)
@@ -497,13 +497,13 @@ def test_threads_that_ask_while_files_change_get_digests_of_what_is_there(
 COUNTING = """
 import sys, time
 from cachekit import digest
-from cachekit.memoization import files
-files.memo.clock = lambda: time.time_ns() + 7200 * 10**9
-read, reads = files._read, []
+from cachekit.memoization import file_notes, files
+file_notes.memo.clock = lambda: time.time_ns() + 7200 * 10**9
+read, reads = files.read, []
 def counted(handle, size):
     reads.append(size)
     return read(handle, size)
-files._read = counted
+files.read = counted
 print(digest(files.File(sys.argv[1])), len(reads))
 """
 
@@ -546,7 +546,7 @@ def test_a_second_process_reads_a_large_file_that_has_changed(large: Path) -> No
 def test_a_second_process_does_not_read_a_large_folder(
     tmp_path: Path, reads: list[int]
 ) -> None:
-    half = b"x" * (files.LARGE_BYTES // 2 + 1)
+    half = b"x" * (file_notes.LARGE_BYTES // 2 + 1)
     folder = make_tree(tmp_path / "folder", {"a": half, "b": {"c": half}})
     expected = digest(File(folder))
 
@@ -590,8 +590,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "checksum": lambda content: bytes([content[0] ^ 1]) + content[1:],
     "noise": lambda _: os.urandom(500),
     "huge": lambda content: content + b"x" * 100_000,
-    "list": lambda _: files._checksum(b"[]") + b"\n[]",
-    "no JSON": lambda _: files._checksum(b"{") + b"\n{",
+    "list": lambda _: file_notes._checksum(b"[]") + b"\n[]",
+    "no JSON": lambda _: file_notes._checksum(b"{") + b"\n{",
     "other machine": lambda content: resealed(content, '"machine": "', '"machine": "x'),
     "other format": lambda content: resealed(content, '"format": ', '"format": 9'),
     "other stamp": lambda content: resealed(content, '"stamp": "', '"stamp": "9'),
@@ -603,7 +603,7 @@ def resealed(content: bytes, old: str, new: str) -> bytes:
     """Change a note, and the checksum with it."""
     text = content.partition(b"\n")[2].decode()
     changed = text.replace(old, new).encode()
-    return files._checksum(changed) + b"\n" + changed
+    return file_notes._checksum(changed) + b"\n" + changed
 
 
 @pytest.mark.usefixtures("later")
@@ -615,7 +615,7 @@ def test_a_damaged_note_costs_time_only(
     (note,) = notes.iterdir()
     good = note.read_bytes()
     note.write_bytes(DAMAGE[damage](good))
-    files.memo.forget()
+    file_notes.memo.forget()
 
     assert digest(File(large)) == expected
     assert len(reads) == 2
@@ -637,7 +637,7 @@ def test_what_is_no_note_costs_time_only(
         note.mkdir()
     else:
         note.symlink_to(moved)
-    files.memo.forget()
+    file_notes.memo.forget()
 
     assert digest(File(large)) == expected
     assert len(reads) == 2
@@ -665,7 +665,7 @@ def test_notes_that_others_may_have_written_are_not_trusted(
 ) -> None:
     expected = digest(File(large))
     opened(notes)
-    files.memo.forget()
+    file_notes.memo.forget()
 
     assert digest(File(large)) == expected
     assert len(reads) == 2
@@ -678,7 +678,7 @@ def test_notes_of_another_user_are_not_trusted(
 ) -> None:
     expected = digest(File(large))
     os.chown(notes, 65534, -1)
-    files.memo.forget()
+    file_notes.memo.forget()
 
     assert digest(File(large)) == expected
     assert len(reads) == 2
@@ -695,7 +695,7 @@ def test_a_place_that_cannot_be_used_costs_time_only(
     monkeypatch.setenv("CACHEKIT_DIR", place.format(tmp_path / "file"))
 
     found = digest(File(large))
-    files.memo.forget()
+    file_notes.memo.forget()
 
     assert digest(File(large)) == found
 
@@ -711,8 +711,8 @@ def test_notes_for_a_remote_default_are_kept_on_this_machine(
     digest(File(large))
 
     assert not (tmp_path / "s3:").exists()
-    assert files._notes_path().name == ".files"
-    assert "://" not in str(files._notes_path())
+    assert file_notes._notes_path().name == ".files"
+    assert "://" not in str(file_notes._notes_path())
 
 
 @pytest.mark.usefixtures("later")
@@ -747,8 +747,8 @@ def test_an_interrupt_while_a_note_is_written_leaves_nothing(
 def test_the_oldest_notes_make_room(
     tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MOST_NOTES", 8)
-    monkeypatch.setattr(files, "LARGE_BYTES", 1)
+    monkeypatch.setattr(file_notes, "MOST_NOTES", 8)
+    monkeypatch.setattr(file_notes, "LARGE_BYTES", 1)
     for number in range(30):
         (tmp_path / str(number)).write_bytes(b"x")
         digest(File(tmp_path / str(number)))
@@ -897,14 +897,14 @@ def test_a_folder_that_is_changed_while_it_is_read_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_tree(tmp_path / "root", TREE)
-    read = files._read
+    read = file_reading.read
 
     def read_and_change(handle: int, size: int) -> tuple[int, bytes]:
         (root / "new").write_bytes(b"new")
         return read(handle, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_read", read_and_change)
+        patch.setattr(files, "read", read_and_change)
         before = digest(File(root))
 
     assert digest(File(root)) != before
@@ -919,8 +919,8 @@ def test_a_link_that_leads_elsewhere_for_a_while_leaves_no_wrong_digest(
     link = root / "z"
     link.symlink_to(targets / "here")
     expected = digest(File(root))
-    files.memo.forget()
-    read = files._read
+    file_notes.memo.forget()
+    read = file_reading.read
 
     def read_and_lead_away(handle: int, size: int) -> tuple[int, bytes]:
         link.unlink()
@@ -928,7 +928,7 @@ def test_a_link_that_leads_elsewhere_for_a_while_leaves_no_wrong_digest(
         return read(handle, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_read", read_and_lead_away)
+        patch.setattr(files, "read", read_and_lead_away)
         assert digest(File(root)) != expected
     link.unlink()
     link.symlink_to(targets / "here")

@@ -379,7 +379,7 @@ def test_the_record_of_another_value_is_not_believed(
         Memory(store).cache(numbers).put(-numbers())
         return value
 
-    monkeypatch.setattr("cachekit.memoization.entries.map_value", map_and_replace)
+    monkeypatch.setattr("cachekit.memoization.lookups.map_value", map_and_replace)
     array = cached()
 
     np.testing.assert_array_equal(array, numbers())

@@ -41,15 +41,9 @@ from cachekit.serialization import (
     write_value,
 )
 from cachekit.serialization.codecs import NoCompression
-from cachekit.serialization.items import (
-    LARGE_ITEM,
-    MAGIC,
-    PART_BYTES,
-    ItemWriter,
-    check_items,
-    is_items,
-    read_items,
-)
+from cachekit.serialization.item_reading import check_items, read_items
+from cachekit.serialization.item_writing import LARGE_ITEM, PART_BYTES, ItemWriter
+from cachekit.serialization.items import MAGIC, is_items
 from cachekit.serialization.writing import Writer
 from tests.serialization.arrays import contiguous_arrays, same, strided_arrays
 from tests.strategies import values
