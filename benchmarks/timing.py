@@ -24,10 +24,10 @@ def times(*functions: Callable[[], Any]) -> list[float]:
 
 
 def _count(function: Callable[[], Any]) -> int:
-    """Choose how often to call a function, so that a turn takes 10 ms or more."""
+    """Choose how often to call a function, so that a turn takes 50 ms or more."""
     started = time.perf_counter()
     function()
-    return max(1, int(0.01 / (time.perf_counter() - started)))
+    return max(1, int(0.05 / (time.perf_counter() - started)))
 
 
 def show(seconds: float) -> str:

@@ -44,14 +44,30 @@ def main_name() -> str:
     """Return the name under which the main module would be imported."""
     # A worker that is just being spawned runs the script under the second name.
     main = sys.modules.get("__mp_main__", sys.modules["__main__"])
+    if _sender is not None and not _is_users_main(main):
+        return _sender
     spec = getattr(main, "__spec__", None)
     if spec is not None:
-        name = str(spec.name)
-        is_worker = _sender is not None and not is_users(name)
-        return str(_sender) if is_worker else name
+        return str(spec.name)
     file = getattr(main, "__file__", None)
     # By text alone: every record has this name, and a path takes ten microseconds.
     return os.path.splitext(os.path.basename(file))[0] if file else "__main__"  # noqa: PTH119, PTH122
+
+
+def _is_users_main(main: types.ModuleType) -> bool:
+    """Tell a script of the user's from a library's, and from an installed command."""
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return is_users(str(spec.name))
+    file = getattr(main, "__file__", None)
+    return file is not None and _is_users_script(file)
+
+
+@functools.lru_cache(maxsize=64)
+def _is_users_script(file: str) -> bool:
+    commands = Path(sysconfig.get_path("scripts"))
+    is_command = Path(file).absolute().is_relative_to(commands)
+    return not is_command and _is_users_file(Path(file).stem, file)
 
 
 def sent_from(name: str) -> None:

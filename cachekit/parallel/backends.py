@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import sys
@@ -18,9 +19,11 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
+from cachekit.parallel import pools
 from cachekit.parallel.board import FileBoard, ThreadBoard
 from cachekit.parallel.cores import cpu_count, workers_for
 from cachekit.parallel.tasks import short_call
@@ -255,10 +258,16 @@ class ProcessBackend(ParallelBackendBase):
     Batches are packed by `sharing`, which keeps large arrays out of the pickles.
     """
 
+    shares_arrays = True
+
     _executor: Any = None
     _sharing: Any = None
     _parallel: Any = None
-    _of_one_loop = ("_executor", "_sharing", "_parallel")
+    _of_one_loop = ("_executor", "_sharing", "_parallel", "_processes", "died")
+
+    # Those that have run batches of this loop, and how those of them ended that died.
+    _processes: Mapping[int, Any] = MappingProxyType({})
+    died: Mapping[int, int] = MappingProxyType({})
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Return the number of processes; 1 where none can be started."""
@@ -315,8 +324,15 @@ class ProcessBackend(ParallelBackendBase):
             raise self._cannot_send(func, error) from error
         if self._executor is None:
             self._executor = self._start(self.n_jobs)
-        future = self._executor.submit(packed)
-        future.add_done_callback(functools.partial(self._finish, packed, callback))
+        future: Future[Any]
+        try:
+            future = self._executor.submit(packed)
+        except BrokenExecutor as error:  # the loop hears of it as of any other
+            future = Future()
+            future.set_exception(error)
+        self._processes = {**self._processes, **(self._executor._processes or {})}
+        finish = functools.partial(self._finish, packed, func, callback)
+        future.add_done_callback(finish)
         return future
 
     @property
@@ -330,19 +346,51 @@ class ProcessBackend(ParallelBackendBase):
 
     def _cannot_send(self, batch: Any, error: Exception) -> pickle.PicklingError:
         """Return the error that says which task it is that cannot be sent."""
-        for task in batch.tasks:
+        for position, task in enumerate(batch.tasks, batch.first):
             try:
                 self._sharing.release(self._sharing.pack(task))
             except Exception:  # noqa: BLE001  (as above)
                 return pickle.PicklingError(
-                    f"Could not pickle the task to send to the workers: "
-                    f"{short_call(task)}: {error!r}"
+                    f"Could not pickle the task to send to the workers, task "
+                    f"{position}: {short_call(task)}: {error!r}"
                 )
         return pickle.PicklingError(f"Could not pickle the task to send: {error!r}")
 
-    def _finish(self, packed: Any, callback: Callable[[Any], None], out: Any) -> None:
-        self._sharing.release(packed)
+    def _finish(
+        self, packed: Any, batch: Any, callback: Callable[[Any], None], out: Any
+    ) -> None:
+        if self._sharing is not None:
+            self._sharing.release(packed)
+        error = None if out.cancelled() else out.exception()
+        if isinstance(error, BrokenExecutor):
+            self._note_deaths()
+        elif error is None:
+            batch.forget_arguments()  # now, for they may be large, and more are to come
         callback(out)
+
+    def _note_deaths(self) -> None:
+        """Look who is dead, before the executor kills the others."""
+        if self.died:
+            return
+        ended = multiprocessing.connection.wait(
+            [process.sentinel for process in self._processes.values()], timeout=0
+        )
+        dead = [one for one in self._processes.values() if one.sentinel in ended]
+        for process in dead:
+            process.join(1)  # it may be about to be gone
+        self.died = {one.pid: one.exitcode for one in dead if one.exitcode}
+
+    def start_call(self) -> None:
+        """See that there are processes, though some died in the last loop."""
+        self._processes, self.died = {}, {}
+        if self._executor is not None and self._is_broken(self._executor):
+            self._stop(kill=True)
+        if self._executor is None:
+            self._executor = self._start(self.n_jobs)
+
+    @abstractmethod
+    def _is_broken(self, executor: Any) -> bool:
+        """Tell whether a process has died."""
 
     def stop_call(self) -> None:
         """Forget which arrays were written: they may change before the next loop."""
@@ -378,24 +426,30 @@ class LokyBackend(ProcessBackend):
     supports_inner_max_num_threads = True
 
     def _start(self, n_jobs: int) -> Any:
-        import loky
-
         known = {
             name: self._options[name]
             for name in ("context", "initializer", "initargs")
             if name in self._options
         }
-        return loky.get_reusable_executor(
-            max_workers=n_jobs,
-            timeout=self._options.get("idle_worker_timeout", IDLE_SECONDS),
-            env=thread_limits(n_jobs, self.inner_max_num_threads),
+        self._pool_settings = pools.Settings(
+            n_jobs,
+            self._options.get("idle_worker_timeout", IDLE_SECONDS),
+            thread_limits(n_jobs, self.inner_max_num_threads),
             **known,
         )
+        return pools.take(self._pool_settings)
+
+    def _is_broken(self, executor: Any) -> bool:
+        return not pools.is_well(executor)
 
     def _stop(self, *, kill: bool) -> None:
         executor, self._executor = self._executor, None
-        if kill and executor is not None:
-            executor.shutdown(wait=True, kill_workers=True)
+        if executor is None:
+            return
+        if kill:
+            pools.discard(executor, kill=True)
+        else:
+            pools.give_back(executor, self._pool_settings)
 
 
 class MultiprocessingBackend(ProcessBackend):
@@ -424,6 +478,9 @@ class MultiprocessingBackend(ProcessBackend):
             ),
         )
 
+    def _is_broken(self, executor: Any) -> bool:
+        return bool(executor._broken)
+
     def _stop(self, *, kill: bool) -> None:
         executor, self._executor = self._executor, None
         if executor is None:
@@ -443,8 +500,7 @@ def _begin_as_pool_worker(
     # A pool below it would keep this process from ending.
     global _is_pool_worker
     _is_pool_worker = True
-    if initializer is not None:
-        initializer(*initargs)
+    pools.begin_worker(initializer, initargs)
 
 
 _is_pool_worker = False

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 from cachekit.parallel.backends import (
     BACKENDS,
@@ -295,7 +295,7 @@ def backend_from(backend: Any, **options: Any) -> ParallelBackendBase:
     """
     active = setting("backend", Unset(None))
     level = 0 if active is None else active.nesting_level or 0
-    if isinstance(backend, ParallelBackendBase) or _is_like_one(backend):
+    if _is_one(backend):
         if backend.nesting_level is None:
             backend.nesting_level = level
         return backend
@@ -305,8 +305,8 @@ def backend_from(backend: Any, **options: Any) -> ParallelBackendBase:
     return backend_named(backend, nesting_level=level, **options)
 
 
-def _is_like_one(backend: Any) -> bool:
-    """Tell whether it is a backend that was written for joblib."""
+def _is_one(backend: Any) -> TypeGuard[ParallelBackendBase]:
+    """Tell whether it is a backend, perhaps one that was written for joblib."""
     return hasattr(backend, "effective_n_jobs") and hasattr(backend, "submit")
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from cachekit.parallel.backends import (
     ParallelBackendBase,
-    ProcessBackend,
     claimed,
     let_go,
 )
@@ -215,7 +214,7 @@ class Parallel:
         self.n_tasks = len(iterable) if isinstance(iterable, Sized) else None
         self.n_dispatched_tasks = self.n_dispatched_batches = 0
         self.n_completed_tasks = 0
-        if workers == 1:
+        if not self._is_spread():
             return SequentialLoop(self, iterable)
         return WorkersLoop(self, iterable, workers)
 
@@ -261,7 +260,7 @@ class Parallel:
             if self._workers == 0:
                 name = type(self._backend).__name__
                 raise RuntimeError(f"{name} has no active worker")
-            if self._workers > 1:
+            if self._is_spread():
                 self._workers = self._backend.configure(
                     n_jobs=self.n_jobs, parallel=self, **self._options()
                 )
@@ -275,8 +274,12 @@ class Parallel:
             self._is_ready = True
         return self._workers
 
+    def _is_spread(self) -> bool:
+        """Tell whether tasks run elsewhere than in this thread."""
+        return self._workers > 1 or getattr(self._backend, "runs_elsewhere", False)
+
     def _options(self) -> dict[str, Any]:
-        is_shared = isinstance(self._backend, ProcessBackend)
+        is_shared = getattr(self._backend, "shares_arrays", False)
         return {**(self._shared if is_shared else {}), **self._backend_kwargs}
 
     def finish(self) -> None:
@@ -284,7 +287,7 @@ class Parallel:
         self._running = None
         if not self._is_managed and self._is_ready:
             self._is_ready = False
-            if self._workers > 1:
+            if self._is_spread():
                 self._backend.terminate()
             let_go(self._backend, self)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ast
 import itertools
 import operator
-import os
+import signal
 import threading
 import time
 import warnings
@@ -33,6 +33,7 @@ from multiprocessing import TimeoutError as TaskTimeout
 from typing import TYPE_CHECKING, Any
 
 from cachekit.parallel import board
+from cachekit.parallel.backends import ProcessBackend
 from cachekit.parallel.batching import BatchSizer
 from cachekit.parallel.cached import Plan, Reference, Value, plan_of, shelving
 from cachekit.parallel.progress import Progress
@@ -208,13 +209,17 @@ class WorkersLoop(Loop):
         self._is_exhausted = False
         self._sizer = BatchSizer()
         self._most = most_in_flight(parallel.pre_dispatch, workers)
+        bound = getattr(self._backend, "most_in_flight", None)
+        if bound is not None:  # the cluster would run more at once
+            self._most = min(self._most, bound)
         self._changed = threading.Condition()
         self._in_flight = 0
         # Whose results are to come, in order, by the position of their first task.
         self._waiting: dict[int, _Job] = {}
         self._ended: deque[_Job] = deque()  # those of them that have just ended
         self._board = getattr(self._backend, "board", None)
-        self._relay = None if self._backend.uses_threads else Relay()
+        is_alone = isinstance(self._backend, ProcessBackend)  # each batch in a process
+        self._relay = Relay() if is_alone else None
         # Threads find what is stored by themselves, and wait for one another.
         self._plans = not self._backend.uses_threads
         self._under_way: dict[Hashable, tuple[_Job, int]] = {}
@@ -371,6 +376,11 @@ class WorkersLoop(Loop):
     def _next_job(self) -> _Job | None:
         """Wait for a batch, handing out more as others end; None at the end."""
         while True:
+            if self._is_over:
+                raise RuntimeError(
+                    "the loop was stopped, for its block was left before all of its "
+                    "results were read"
+                )
             with self._changed:
                 job = self._take()
                 if job is not None:
@@ -419,10 +429,6 @@ class WorkersLoop(Loop):
         self._sizer.completed(len(job.batch), done.seconds)
         self._backend.batch_completed(len(job.batch), done.seconds)
         self._count(done.outcomes)
-        for number, outcome in enumerate(done.outcomes):
-            if type(outcome) is Failure and outcome.position < 0:  # it was not sent
-                outcome.position = job.batch.first + number
-                outcome.call = short_call(job.batch.tasks[number])
         self._dispatch()
         return [
             outcome if key is None else self._loaded(outcome)
@@ -458,6 +464,7 @@ class WorkersLoop(Loop):
         if job.done is None:
             job.done = self._backend.retrieve_result_callback(job.out)
             job.out = None
+            job.batch.forget_arguments()  # they may be large; the next are to come
             if job.done.messages is not None:
                 job.done.messages.tell()
         return job.done
@@ -503,16 +510,18 @@ class WorkersLoop(Loop):
         return None
 
     def _name_tasks(self, error: BaseException, job: _Job) -> None:
-        """Say which tasks the workers that are gone were at."""
-        at_work = [] if self._board is None else self._board.at_work()
+        """Say which tasks the workers that have died were at."""
+        died: dict[int, int] = getattr(self._backend, "died", {})
+        at_work = self._board.at_work() if died and self._board is not None else []
         tasks = {job.batch.first + n: task for n, task in enumerate(job.batch.tasks)}
         for waiting in self._waiting.values():
             for number, task in enumerate(waiting.batch.tasks):
                 tasks[waiting.batch.first + number] = task
         for one in at_work:
-            if one.position in tasks and not _is_alive(one.worker):
+            if one.position in tasks and one.worker in died:
+                how = _exit_name(died[one.worker])
                 error.add_note(
-                    f"Worker {one.worker} died at task {one.position}: "
+                    f"Worker {one.worker} died, {how}, at task {one.position}: "
                     f"{short_call(tasks[one.position])}"
                 )
 
@@ -573,11 +582,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 
 
-def _is_alive(process: int) -> bool:
+def _exit_name(code: int) -> str:
+    """Write an exit code: below 0 it is the signal that ended the process."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"with exit code {code}"

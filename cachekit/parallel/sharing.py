@@ -16,6 +16,7 @@ import io
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 import threading
 import uuid
@@ -24,8 +25,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from cachekit.parallel import leftovers
 from cachekit.parallel.amounts import bytes_from
-from cachekit.parallel.tasks import Done, Failure
+from cachekit.parallel.tasks import Batch, Done, Failure, Task, short_call
 from cachekit.serialization import pickling
 
 # So much must be free where memory is a file system, or a disk is used.
@@ -70,11 +72,17 @@ class Packed:
 
     def __call__(self) -> Packed:
         """Rebuild the batch, and call it; return what came of it, packed."""
-        done: Done = self.unpack()()
+        batch: Batch = self.unpack()
+        done = batch()
         try:
             return _packed(done)
         except Exception:  # noqa: BLE001  (pickling runs the results' own code)
-            outcomes = [_portable(outcome) for outcome in done.outcomes]
+            outcomes = [
+                _portable(outcome, batch.first + number, task)
+                for number, (outcome, task) in enumerate(
+                    zip(done.outcomes, batch.tasks, strict=False)
+                )
+            ]
             return _packed(done._replace(outcomes=outcomes))
 
     def unpack(self) -> Any:
@@ -118,6 +126,7 @@ class Sharing:
 
     def pack(self, batch: Any) -> Packed:
         """Pickle a batch; its large buffers are written to files."""
+        _send_script_by_value()
         stream = io.BytesIO()
         sink = cast(pickling.Sink, _Stream(stream))
         limit = self._limit
@@ -158,6 +167,8 @@ class Sharing:
             folder = place / name
             _track("register", folder)  # first, so that a kill leaves nothing
             folder.mkdir(mode=0o700)
+            self._hold = leftovers.hold(folder)
+            leftovers.sweep(place, "cachekit-*-*")
             self._folder = folder
         return self._folder
 
@@ -174,6 +185,7 @@ class Sharing:
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(self._hold)
             _track("unregister", folder)
 
     def _part_of(
@@ -225,6 +237,18 @@ class Sharing:
         return self.folder / uuid.uuid4().hex
 
 
+def _send_script_by_value() -> None:
+    """Have the functions of a script be sent by value in a spawned process too.
+
+    There the script has another name, which its workers do not know.
+    """
+    script = sys.modules.get("__mp_main__")
+    if script is not None:
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(script)
+
+
 def _packed(done: Done) -> Packed:
     stream = io.BytesIO()
     sink = cast(pickling.Sink, _Stream(stream))
@@ -233,7 +257,7 @@ def _packed(done: Done) -> Packed:
     return Packed(stream.getvalue(), parts)
 
 
-def _portable(outcome: Any) -> Any:
+def _portable(outcome: Any, position: int, task: Task) -> Any:
     """Return a result, or the failure that says that it cannot be sent."""
     try:
         _packed(Done([outcome], 0.0))
@@ -242,7 +266,7 @@ def _portable(outcome: Any) -> Any:
             f"the result, of type {type(outcome).__name__}, cannot be sent back from "
             f"its worker: {error!r}"
         )
-        return Failure(problem, -1, "", 1)
+        return Failure(problem, position, short_call(task), 1)
     return outcome
 
 
@@ -291,11 +315,28 @@ def _map_of(array: Any, block: memoryview) -> MappedPart | None:
     root = _root(array)
     if not isinstance(root, np.memmap) or root.mode == "c" or not root.filename:
         return None
-    if not os.path.exists(root.filename):  # noqa: PTH110  (it may be removed)
+    if not _is_file_behind(root):
         return None
     offset = root.offset + _address(block) - root.__array_interface__["data"][0]
     mode = "r" if root.mode == "r" else "r+"
     return MappedPart(str(root.filename), offset, block.nbytes, mode)
+
+
+def _is_file_behind(root: Any) -> bool:
+    """Tell whether a map is of the file that has its name now."""
+    try:
+        number = os.stat(root.filename).st_ino  # noqa: PTH116
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except FileNotFoundError:  # the file was removed, or this is not Linux
+        return os.path.exists(root.filename)  # noqa: PTH110
+    address = _start_of(root)
+    for line in lines:
+        # "7f00-7f10 r--s 00000000 08:01 1234   /the/file"
+        places, _, _, _, its_number, *_ = line.split(maxsplit=5)
+        first, end = (int(place, 16) for place in places.split("-"))
+        if first <= address < end:
+            return int(its_number) == number
+    return False
 
 
 def _root(array: Any) -> Any:
@@ -318,6 +359,10 @@ def _is_worth_sharing_whole(root: Any, length: int) -> bool:
         and not root.dtype.hasobject
         and root.dtype.kind not in "mM"  # which have no buffer
     )
+
+
+def _start_of(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _address(block: memoryview) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from cachekit.parallel.sharing import Packed
+from cachekit.parallel.tasks import short_call
 from cachekit.serialization import pickling
 
 
@@ -26,24 +27,22 @@ class Shipping:
 
     Parameters
     ----------
-    put : callable
-        Puts an array of bytes into the cluster; returns what stands for it.
     limit : int, optional
         Buffers from this size on are put there; None for none.
     copies : bool, default False
         Whether each task has copies of its own, which it may write to.
     """
 
-    def __init__(
-        self, put: Callable[[Any], Any], limit: int | None, *, copies: bool = False
-    ) -> None:
-        self._put = put
+    def __init__(self, limit: int | None, *, copies: bool = False) -> None:
         self._limit = limit
         self._copies = copies
         self._placed: dict[tuple[int, int], _Placed] = {}
 
-    def pack(self, batch: Any) -> tuple[Shipment, list[Any]]:
-        """Pickle a batch; also return what stands for its large buffers."""
+    def pack(self, batch: Any, put: Callable[[Any], Any]) -> tuple[Shipment, list[Any]]:
+        """Pickle a batch; also return what stands for its large buffers.
+
+        `put` puts an array of bytes into the cluster, and returns what stands for it.
+        """
         stream = _Stream()
         outside = pickling.write_by_value(batch, stream)
         pieces = [[stream.getbuffer()], *(list(memory.blocks) for memory in outside)]
@@ -55,14 +54,14 @@ class Shipping:
                 parts.append(b"".join(blocks))
             else:
                 parts.append(None)
-                references.append(self._reference_to(blocks))
+                references.append(self._reference_to(blocks, put))
         return Shipment(parts, copies=self._copies), references
 
     def clear(self) -> None:
         """Forget what was put: arrays may be changed before the next loop."""
         self._placed.clear()
 
-    def _reference_to(self, blocks: list[memoryview]) -> Any:
+    def _reference_to(self, blocks: list[memoryview], put: Callable[[Any], Any]) -> Any:
         import numpy as np
 
         memory = np.frombuffer(
@@ -70,13 +69,13 @@ class Shipping:
         )
         owner = _owner(blocks)
         if owner is None:
-            return self._put(memory)
+            return put(memory)
         key = (int(memory.__array_interface__["data"][0]), memory.nbytes)
         placed = self._placed.get(key)
         if placed is None:
             # The cluster itself keeps it for the tasks that were submitted.
             gone = weakref.ref(owner, lambda _: self._placed.pop(key, None))
-            placed = self._placed[key] = _Placed(self._put(memory), gone)
+            placed = self._placed[key] = _Placed(put(memory), gone)
         return placed.reference
 
 
@@ -110,6 +109,22 @@ def _owner(blocks: list[memoryview]) -> Any:
     while isinstance(root.base, np.ndarray):
         root = root.base
     return root if root.nbytes == blocks[0].nbytes else array
+
+
+def name_of(batch: Any) -> str:
+    """Return what the cluster is to call a batch: its function's name."""
+    tasks = getattr(batch, "tasks", None)
+    function = tasks[0][0] if tasks else batch
+    return str(getattr(function, "__name__", None) or type(function).__name__)
+
+
+def description(batch: Any) -> str:
+    """Say in short which tasks a batch is of."""
+    tasks = getattr(batch, "tasks", None)
+    if not tasks:
+        return repr(batch)
+    last = f" to {batch.first + len(tasks) - 1}" if len(tasks) > 1 else ""
+    return f"task {batch.first}{last}: {short_call(tasks[0])}"
 
 
 # --- on the worker ---

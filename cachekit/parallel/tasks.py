@@ -154,6 +154,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tasks)
 
+    def forget_arguments(self) -> None:
+        """Let go of what the tasks were called with; they are done."""
+        self.tasks = [_done_task] * len(self.tasks)
+
     def __call__(self) -> Done:
         """Run the tasks."""
         from cachekit.parallel.config import inside
@@ -183,6 +187,13 @@ class Batch:
                 if is_last:
                     return Failure(error, position, short_call(task), attempt + 1)
         raise AssertionError("unreachable")
+
+
+def _gone() -> None:
+    """Stand for a function that was called."""
+
+
+_done_task: Task = (_gone, (), {})
 
 
 def short_call(task: Task) -> str:

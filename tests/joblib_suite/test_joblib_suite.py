@@ -60,7 +60,34 @@ LEFT_OUT = {
     "test_memory_async": {
         "test_memory_numpy_check_mmap_mode": "writes into joblib's output.pkl",
     },
+    "test_parallel": {
+        "back_compat_backend": "a subclass of a backend of joblib's",
+        "test_error_capture": "reads the private pool of a backend",
+        "test_invalid_njobs": "calls the private _initialize_backend",
+        "test_default_mp_context": "reads the private context of a backend",
+        "test_backend_batch_statistics_reset": "reads private figures of a backend",
+        "test_multiple_generator_call_separated_gc": "reads the private _aborting",
+        "test_backend_hinting_and_constraints_with_custom": "wants joblib's words",
+        "test_parallel_with_interactively_defined_bound_method": (
+            "takes it that joblib has imported multiprocessing.util"
+        ),
+    },
+    "test_memmapping": {
+        "test_memmap_based_array_reducing": "of joblib's reducers",
+        "test_high_dimension_memmap": "of joblib's reducers",
+        "test__strided_from_memmap": "of joblib's reducers",
+        "test_resource_tracker_retains_temp": "of joblib's manager of folders",
+        "test_pool_": "of joblib's pools",
+        "test_memmapping_on_": "of joblib's pools",
+        "test_memmapping_pool_": "of joblib's pools",
+        "test_workaround_against_bad_memmap": "of joblib's pools",
+        "test_weak_array_key_map": "of joblib's map of arrays",
+        "test_child_raises_parent_exits_cleanly": "reads private attributes",
+    },
 }
+
+# Seconds; the longest takes less than one on two cores.
+TIMEOUT = 240
 
 
 @pytest.mark.parametrize("module", LEFT_OUT)
@@ -80,6 +107,7 @@ def test_the_tests_of_joblib_pass(module: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=TIMEOUT,
     )
 
     assert done.returncode == 0, done.stdout[-5000:]
