@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
+
+# IPython warns of an environment that is active and not the one that runs the tests.
+os.environ.pop("VIRTUAL_ENV", None)
 
 # These machines are shared and noisy: an example may take long for no fault of its own.
 hypothesis.settings.register_profile("cachekit", deadline=None)

@@ -473,6 +473,7 @@ class MultiprocessingBackend(ProcessBackend):
             mp_context=context,
             initializer=_begin_as_pool_worker,
             initargs=(
+                os.getpid(),
                 self._options.get("initializer"),
                 self._options.get("initargs", ()),
             ),
@@ -495,12 +496,12 @@ class MultiprocessingBackend(ProcessBackend):
 
 
 def _begin_as_pool_worker(
-    initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    parent: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
     # A pool below it would keep this process from ending.
     global _is_pool_worker
     _is_pool_worker = True
-    pools.begin_worker(initializer, initargs)
+    pools.begin_worker(parent, initializer, initargs)
 
 
 _is_pool_worker = False

@@ -7,7 +7,7 @@ seconds is not to wait behind another.
 from __future__ import annotations
 
 # What a batch should take: much longer than a message, and not noticed by a person.
-SHORTEST = 0.05
+SHORTEST = 0.02
 LONGEST = 0.5
 
 # A batch grows or shrinks by so much at once: the first tasks may not be typical.

@@ -10,12 +10,14 @@ import contextlib
 import os
 import shutil
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 try:
-    import fcntl
+    fcntl: Any = import_module("fcntl")
 except ImportError:  # on Windows; what is left stays there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 OWNER = "owner"
 

@@ -73,10 +73,9 @@ def discard(pool: Any, *, kill: bool = False) -> None:
 
 
 def begin_worker(
-    initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+    parent: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
     """Be a worker: go when the parent is gone, whatever the task would still do."""
-    parent = os.getppid()
     watch = threading.Thread(
         target=_go_with, args=(parent,), name="cachekit-parent", daemon=True
     )
@@ -86,13 +85,12 @@ def begin_worker(
 
 
 def _go_with(parent: int) -> None:
+    # What tells at once on Linux looks at a thread of the parent, which may end.
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
     known = multiprocessing.parent_process()
     if known is not None and known.sentinel is not None:
-        known.join()
-    else:
-        # What tells at once on Linux looks at a thread of the parent, which may end.
-        while os.getppid() == parent:
-            time.sleep(PARENT_SECONDS)
+        known.join()  # a server has started this process, not the parent itself
     os._exit(1)
 
 
@@ -118,7 +116,7 @@ def _new_pool(settings: Settings) -> Any:
         context=context,
         env=settings.environment,
         initializer=begin_worker,
-        initargs=(settings.initializer, settings.initargs),
+        initargs=(os.getpid(), settings.initializer, settings.initargs),
     )
 
 

@@ -167,7 +167,8 @@ class Sharing:
             folder = place / name
             _track("register", folder)  # first, so that a kill leaves nothing
             folder.mkdir(mode=0o700)
-            self._hold = leftovers.hold(folder)
+            lock = leftovers.hold(folder)
+            self._remove = weakref.finalize(self, _remove, folder, lock, os.getpid())
             leftovers.sweep(place, "cachekit-*-*")
             self._folder = folder
         return self._folder
@@ -182,11 +183,9 @@ class Sharing:
     def close(self) -> None:
         """Remove the folder."""
         self.clear()
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(self._hold)
-            _track("unregister", folder)
+        if self._folder is not None:
+            self._folder = None
+            self._remove()
 
     def _part_of(
         self, blocks: list[memoryview]
@@ -382,6 +381,14 @@ def _best_place() -> Path:
     except (OSError, AttributeError):
         pass
     return Path(tempfile.gettempdir())
+
+
+def _remove(folder: Path, lock: int, owner: int) -> None:
+    """Remove the folder, also if the interpreter ends inside a block."""
+    if os.getpid() == owner:  # and not a process that was forked from it
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+        _track("unregister", folder)
 
 
 def _track(verb: str, folder: Path) -> None:

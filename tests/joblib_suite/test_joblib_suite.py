@@ -68,6 +68,8 @@ LEFT_OUT = {
         "test_backend_batch_statistics_reset": "reads private figures of a backend",
         "test_multiple_generator_call_separated_gc": "reads the private _aborting",
         "test_backend_hinting_and_constraints_with_custom": "wants joblib's words",
+        # Its object is the same as that of parallel_config, which is tried with all.
+        "(parallel_backend and (threadpool or initializer or nest))": "done twice",
         "test_parallel_with_interactively_defined_bound_method": (
             "takes it that joblib has imported multiprocessing.util"
         ),

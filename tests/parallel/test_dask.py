@@ -5,14 +5,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 
 from cachekit import Parallel, delayed, parallel_config
 from cachekit.parallel.clusters import DaskBackend
 from tests.parallel.cluster_contract import PATIENCE, ClusterContract, square, total
-
-distributed = pytest.importorskip("distributed")
 
 
 @pytest.fixture(scope="module")

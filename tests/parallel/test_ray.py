@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import ray
 
 from cachekit.parallel.clusters import RayBackend
 from tests.parallel.cluster_contract import ClusterContract
-
-ray = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_models_are_those_of_a_sequential_fit(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
 

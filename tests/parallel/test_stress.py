@@ -103,9 +103,14 @@ def test_a_loop_ends_and_leaves_nothing(number: int, tmp_path: Path) -> None:
             os.killpg(process.pid, sent)
         else:  # if all were killed, nobody could remove a thing
             process.send_signal(sent)
-    out, errors = process.communicate(timeout=60)  # the watchdog
+    try:
+        out, errors = process.communicate(timeout=60)  # the watchdog
+    finally:
+        is_gone = eventually(lambda: members(process.pid) == [], 20)
+        for one in members(process.pid):
+            os.kill(one, signal.SIGKILL)
 
     assert out == "done\n" or sent is not None, errors
-    assert eventually(lambda: members(process.pid) == [], 20), script
+    assert is_gone, script
     assert eventually(lambda: left_in(tmp_path) == [], 10), script
     assert not [*SHARED_MEMORY.glob(f"*-{process.pid}-*")], script
