@@ -3,15 +3,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
-import distributed
 import numpy as np
 import pytest
 
 from cachekit import Parallel, delayed, parallel_config
 from cachekit.parallel.clusters import DaskBackend
 from tests.parallel.cluster_contract import PATIENCE, ClusterContract, square, total
+
+distributed: Any = import_module("distributed")  # its types are incomplete
 
 
 @pytest.fixture(scope="module")

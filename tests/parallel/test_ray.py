@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
-import ray
 
 from cachekit.parallel.clusters import RayBackend
 from tests.parallel.cluster_contract import ClusterContract
+
+ray: Any = import_module("ray")  # its types are incomplete
 
 
 @pytest.fixture(scope="module")
