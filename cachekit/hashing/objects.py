@@ -136,6 +136,10 @@ def _without_caches(kind: type, state: Any) -> Any:
 
 def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
     reduce = copyreg.dispatch_table.get(type(value))
+    if getattr(reduce, "__module__", None) == _OF_TRACEBACKS:
+        # dask has it registered for every exception; how these are told from one
+        # another is not to depend on whether dask was imported.
+        reduce = None
     try:
         reduced = reduce(value) if reduce else value.__reduce_ex__(5)
     except Exception as error:  # a reduction is the user's code
@@ -143,6 +147,10 @@ def _reduction(value: Any) -> tuple[Any, Any, Any, Any, Any]:
     if isinstance(reduced, str):
         return (reduced, _module_of_global(value, reduced), None, None, None)
     return (*reduced, None, None, None)[:5]
+
+
+# What makes exceptions pickle with their tracebacks, which are not what they are.
+_OF_TRACEBACKS = "tblib.pickling_support"
 
 
 def _module_of_global(value: object, name: str) -> str:

@@ -260,10 +260,19 @@ def _write_with(
     table = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
     # Not `pickler.dispatch_table = ...`: cloudpickle's has a table of its class, which
     # hides the one that pickle reads.
+    if _OF_TRACEBACKS in sys.modules:  # who reads may not have it
+        table = {
+            kind: reduce
+            for kind, reduce in table.items()
+            if getattr(reduce, "__module__", None) != _OF_TRACEBACKS
+        }
     _set_table(pickler, {**table, **_reducers()})
     pickler.dump(value)
     return outside
 
+
+# Brought by dask, it has every exception pickled with its traceback.
+_OF_TRACEBACKS = "tblib.pickling_support"
 
 _set_table = vars(pickle.Pickler)["dispatch_table"].__set__
 
