@@ -20,10 +20,10 @@ from typing import Any
 import click
 
 from cachekit import __version__, inspection
+from cachekit.amounts import format_duration, format_size
 from cachekit.errors import CacheKitError
 from cachekit.pipelines import PIPELINES
 from cachekit.stores import Store
-from cachekit.stores.amounts import format_duration, format_size
 
 
 class _Group(click.Group):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from cachekit.amounts import format_duration, format_size
 from cachekit.memoization.lineage import Record
 from cachekit.memoization.tally import CacheInfo, Tally
-from cachekit.stores.amounts import format_duration, format_size
 
 Row = tuple[str, str]
 

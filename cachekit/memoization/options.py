@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
+from cachekit.amounts import parse_age, parse_size
 from cachekit.hashing.code import Environment, Track
 from cachekit.serialization import Codec, codec_from
-from cachekit.stores.amounts import parse_age, parse_size
 from cachekit.stores.eviction import Limits
 
 MmapMode = Literal["r", "r+", "w+", "c"]

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from cachekit.amounts import parse_size
 from cachekit.errors import MissingExtra
 from cachekit.parallel import shipping
-from cachekit.parallel.amounts import bytes_from
 from cachekit.parallel.backends import ParallelBackendBase
 from cachekit.parallel.cores import workers_for
 from cachekit.parallel.sharing import Packed
@@ -66,7 +66,7 @@ class ClusterBackend(ParallelBackendBase):
                 f"mmap_mode={mmap_mode!r}: what tasks write into arrays does not come "
                 f"back from a cluster; use 'r', or 'c' for copies"
             )
-        limit = bytes_from(max_nbytes)
+        limit = None if max_nbytes is None else parse_size(max_nbytes)
         self._shipping = shipping.Shipping(limit, copies=mmap_mode != "r")
         self._under_way: dict[Future[Packed], Any] = {}
         self._options = {**self.backend_kwargs, **options}

@@ -25,8 +25,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from cachekit.amounts import parse_size
 from cachekit.parallel import leftovers
-from cachekit.parallel.amounts import bytes_from
 from cachekit.parallel.tasks import Batch, Done, Failure, Task, short_call
 from cachekit.serialization import pickling
 
@@ -116,8 +116,9 @@ class Sharing:
         max_nbytes: int | str | None,
         mmap_mode: str | None,
     ) -> None:
-        limit = None if mmap_mode is None else bytes_from(max_nbytes)
-        self._limit = limit
+        self._limit: int | None = None
+        if mmap_mode is not None and max_nbytes is not None:
+            self._limit = parse_size(max_nbytes)
         self._mode = "r+" if mmap_mode == "w+" else mmap_mode or "r"
         self._place = temp_folder
         self._folder: Path | None = None

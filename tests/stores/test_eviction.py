@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cachekit.amounts import parse_age, parse_size
 from cachekit.stores import EntryInfo, EntryKey
-from cachekit.stores.amounts import parse_age, parse_size
 from cachekit.stores.budget import Budget
 from cachekit.stores.eviction import (
     DEAD_AFTER,
