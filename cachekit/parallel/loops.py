@@ -32,6 +32,7 @@ from collections.abc import (
 from multiprocessing import TimeoutError as TaskTimeout
 from typing import TYPE_CHECKING, Any
 
+from cachekit.errors import CacheKitError
 from cachekit.parallel import board
 from cachekit.parallel.backends import ProcessBackend
 from cachekit.parallel.batching import BatchSizer
@@ -182,7 +183,13 @@ class _Job:
         self.done: Done | None = None
         self.has_ended = stored is not None
         self.keys: list[Hashable] = []
+        self.tasks = batch.tasks  # as they were given
         self.followers: list[_Job] = []
+
+    def forget_arguments(self) -> None:
+        """Let go of what the tasks were called with; they are done."""
+        self.batch.forget_arguments()
+        self.tasks = self.batch.tasks
 
     @property
     def is_done(self) -> bool:
@@ -292,7 +299,7 @@ class WorkersLoop(Loop):
                     to_compute, keys = [], []
                     continue
                 keys.append(None if plan is None else plan.key)
-                to_compute.append(task if plan is None else shelving(task))
+                to_compute.append(task)
             self._submit(to_compute, keys)
 
     def _has_room(self) -> bool:
@@ -337,8 +344,12 @@ class WorkersLoop(Loop):
         if not tasks:
             return
         parallel = self._parallel
+        sent = [
+            task if key is None else shelving(task)
+            for task, key in zip(tasks, keys, strict=True)
+        ]
         batch = Batch(
-            tasks,
+            sent,
             parallel.n_dispatched_tasks,
             retries=parallel.retries,
             goes_on=parallel.on_error != "raise",
@@ -348,6 +359,7 @@ class WorkersLoop(Loop):
         )
         job = _Job(batch)
         job.keys = keys
+        job.tasks = tasks
         for number, key in enumerate(keys):
             if key is not None:
                 self._under_way[key] = (job, number)
@@ -430,10 +442,14 @@ class WorkersLoop(Loop):
         self._backend.batch_completed(len(job.batch), done.seconds)
         self._count(done.outcomes)
         self._dispatch()
-        return [
-            outcome if key is None else self._loaded(outcome)
-            for outcome, key in zip(done.outcomes, job.keys, strict=False)
+        values = [
+            outcome if key is None else self._loaded(outcome, job, number)
+            for number, (outcome, key) in enumerate(
+                zip(done.outcomes, job.keys, strict=False)
+            )
         ]
+        job.forget_arguments()
+        return values
 
     def _count(self, outcomes: list[Any], *, hits: int = 0) -> None:
         failed = sum(type(outcome) is Failure for outcome in outcomes)
@@ -442,29 +458,35 @@ class WorkersLoop(Loop):
     def _known_outcome(self, job: _Job) -> Any:
         """Return the result of a task that was not handed out."""
         if job.stored is not None:
-            try:
-                return self._loaded(job.stored)
-            except LookupError:  # it was removed meanwhile, or is damaged
-                return Batch(job.batch.tasks, job.batch.first)().outcomes[0]
+            return self._loaded(job.stored, job, 0)
         assert job.same_as is not None
         _, number = self._under_way[job.keys[0]]
-        done = self._done_of(job.same_as)
-        if number < len(done.outcomes):
-            return self._loaded(done.outcomes[number])
-        return Batch(job.batch.tasks, job.batch.first)().outcomes[0]
+        outcomes = self._done_of(job.same_as).outcomes
+        if number < len(outcomes):
+            return self._loaded(outcomes[number], job, 0)
+        return self._computed_here(job, 0)
 
-    def _loaded(self, outcome: Any) -> Any:
+    def _loaded(self, outcome: Any, job: _Job, number: int) -> Any:
         """Return the value that a reference stands for, unless that is asked for."""
         if type(outcome) is Failure or self._parallel.return_as == "reference":
             return outcome
-        return outcome.get()
+        try:
+            return outcome.get()
+        except (CacheKitError, OSError):  # it was evicted meanwhile, or is damaged
+            return self._computed_here(job, number)
+
+    def _computed_here(self, job: _Job, number: int) -> Any:
+        position = job.batch.first + number
+        batch = Batch([job.tasks[number]], position, retries=self._parallel.retries)
+        return batch().outcomes[0]
 
     def _done_of(self, job: _Job) -> Done:
         """Return what came of a batch; it is read once."""
         if job.done is None:
             job.done = self._backend.retrieve_result_callback(job.out)
             job.out = None
-            job.batch.forget_arguments()  # they may be large; the next are to come
+            if not any(job.keys):  # else a result may have to be computed here
+                job.forget_arguments()  # they may be large; the next are to come
             if job.done.messages is not None:
                 job.done.messages.tell()
         return job.done
