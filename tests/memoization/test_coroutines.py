@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,34 +20,12 @@ import numpy as np
 import pytest
 
 from cachekit import CacheMiss, CacheWarning, Memory
+from tests.memoization.loops import LONG, run
 from tests.memoization.project import only_value_file, value_files
 
 R = TypeVar("R")
 
-LONG = 30.0
 
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    """Return the folder of a store, in which nothing may be left half done."""
-    folder = tmp_path / "store"
-    yield folder
-    gc.collect()
-    for name in (".staging", ".leases"):
-        left = [*(folder / name).iterdir()] if (folder / name).exists() else []
-        assert left == []
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
-def run(coroutine: Coroutine[Any, Any, R]) -> R:
-    async def limited() -> R:
-        return await asyncio.wait_for(coroutine, LONG)
-
-    return asyncio.run(limited())
 
 
 async def until(condition: Callable[[], object]) -> None:

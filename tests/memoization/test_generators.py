@@ -26,22 +26,6 @@ from tests.stores.disks import CREATES, NEEDS_ROOM, failing
 from tests.stores.faulty import FaultyFileSystem
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Path]:
-    """Return the folder of a store, in which nothing may be left half done."""
-    folder = tmp_path / "store"
-    yield folder
-    gc.collect()
-    for name in (".staging", ".leases"):
-        left = [*(folder / name).iterdir()] if (folder / name).exists() else []
-        assert left == []
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def count_to(n: int, log: list[str]) -> Generator[int, None, str]:
     log.append(f"{n} begun")
     yield from range(n)
