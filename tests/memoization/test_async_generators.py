@@ -21,8 +21,6 @@ from tests.memoization.project import only_value_file, value_files
 R = TypeVar("R")
 
 
-
-
 async def to_list(items: AsyncIterator[R]) -> list[R]:
     return [item async for item in items]
 

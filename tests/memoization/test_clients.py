@@ -42,16 +42,6 @@ class Centred(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
-@pytest.fixture
 def witness(tmp_path: Path) -> Path:
     path = tmp_path / "fits"
     path.touch()

@@ -26,8 +26,6 @@ from tests.memoization.project import only_value_file, value_files
 R = TypeVar("R")
 
 
-
-
 async def until(condition: Callable[[], object]) -> None:
     while not condition():
         await asyncio.sleep(0.001)

@@ -23,11 +23,6 @@ from tests.memoization.project import Project, value_files
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path / "store")
-
-
-@pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 

@@ -84,11 +84,6 @@ def why(cached: Any, *args: Any, **kwargs: Any) -> Explanation:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path / "store")
-
-
-@pytest.fixture
 def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edit:
     """Write the module ``analysis`` with some text replaced, and import it anew."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

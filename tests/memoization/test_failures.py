@@ -23,16 +23,6 @@ from cachekit.stores import EntryKey, LocalStore, Staging
 from tests.memoization.project import Project, files_in, only_value_file
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def square(x: int) -> int:
     return x * x
 

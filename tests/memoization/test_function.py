@@ -20,16 +20,6 @@ from cachekit.stores import EntryKey, LocalStore
 from tests.memoization.project import Project, files_in, only_value_file, value_files
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def roll(sides: int, offset: int = 0) -> str:
     """Return something else each time it is computed."""
     return f"{sides}+{offset}:{secrets.token_hex(8)}"

@@ -30,16 +30,6 @@ from cachekit.stores import DictStore, LocalStore
 from tests.memoization.project import Project, value_files
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def roll(sides: int, offset: int = 0) -> str:
     return f"{sides}+{offset}:{secrets.token_hex(8)}"
 

@@ -16,16 +16,6 @@ from cachekit.memoization import MemorizedFunc
 from tests.memoization.project import value_files
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def roll(sides: int, offset: int = 0) -> str:
     """Return something else each time it is computed."""
     return f"{sides}+{offset}:{secrets.token_hex(8)}"

@@ -27,11 +27,6 @@ from tests.memoization.project import Project, only_value_file
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
 def memory(store: Path) -> Memory:
     return Memory(store, mmap_mode="r")
 

@@ -26,11 +26,6 @@ from cachekit.stores import DictStore, LocalStore
 from tests.memoization.project import Project, files_in, only_value_file, value_files
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
 def roll(sides: int, offset: int = 0) -> str:
     return f"{sides}+{offset}:{secrets.token_hex(8)}"
 

@@ -20,17 +20,6 @@ import pytest
 from cachekit import Memory
 from tests.memoization.project import Project, value_files
 
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 # --- every spelling is one entry ---
 
 

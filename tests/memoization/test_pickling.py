@@ -19,11 +19,6 @@ from cachekit.stores import LocalStore
 from tests.memoization.project import Project, value_files
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> Memory:
-    return Memory(tmp_path / "store")
-
-
 def roll(sides: int, offset: int = 0) -> str:
     return f"{sides}+{offset}:{secrets.token_hex(8)}"
 

@@ -24,16 +24,6 @@ from cachekit.memoization.repositories import commit_of
 from tests.memoization.project import Project, only_value_file
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def record_of(cached: Any, *args: Any) -> Record:
     reference = cached.lookup(*args)
     assert reference is not None

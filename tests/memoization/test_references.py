@@ -23,16 +23,6 @@ from cachekit.stores import DictStore, EntryKey
 from tests.memoization.project import Project, only_value_file, value_files
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def roll(sides: int = 6) -> str:
     """Return something else each time it is computed."""
     return f"{sides}:{secrets.token_hex(8)}"

@@ -29,16 +29,6 @@ from cachekit.stores import EntryKey
 from tests.memoization.project import only_value_file, value_files
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def memory(store: Path) -> Memory:
-    return Memory(store)
-
-
 def roll(sides: int = 6) -> str:
     """Return something else each time it is computed."""
     return f"{sides}:{secrets.token_hex(8)}"
