@@ -183,13 +183,19 @@ class _Job:
         self.done: Done | None = None
         self.has_ended = stored is not None
         self.keys: list[Hashable] = []
-        self.tasks = batch.tasks  # as they were given
+        # The tasks as they were given, where a result may have to be computed here.
+        self.given: list[Task] = [] if self.is_handed_out else batch.tasks
         self.followers: list[_Job] = []
+
+    @property
+    def is_handed_out(self) -> bool:
+        """Whether a worker runs it."""
+        return self.stored is None and self.same_as is None
 
     def forget_arguments(self) -> None:
         """Let go of what the tasks were called with; they are done."""
         self.batch.forget_arguments()
-        self.tasks = self.batch.tasks
+        self.given = []
 
     @property
     def is_done(self) -> bool:
@@ -284,8 +290,15 @@ class WorkersLoop(Loop):
     # --- hand out ---
 
     def _dispatch(self) -> None:
+        """Hand out as much as there is room for now.
+
+        What becomes free meanwhile waits for the next time: else short tasks would
+        run far ahead of their results.
+        """
         parallel = self._parallel
-        while self._has_room():
+        for _ in range(self._most - self._in_flight):
+            if not self._has_room():
+                return
             size = self._batch_size()
             tasks = list(itertools.islice(self._tasks, size))
             if len(tasks) < size:
@@ -359,7 +372,8 @@ class WorkersLoop(Loop):
         )
         job = _Job(batch)
         job.keys = keys
-        job.tasks = tasks
+        if any(key is not None for key in keys):
+            job.given = tasks
         for number, key in enumerate(keys):
             if key is not None:
                 self._under_way[key] = (job, number)
@@ -397,7 +411,7 @@ class WorkersLoop(Loop):
                 job = self._take()
                 if job is not None:
                     return job
-                if not self._waiting:
+                if self._is_exhausted and not self._waiting:
                     return None
                 if not self._has_room():
                     self._wait()
@@ -422,14 +436,14 @@ class WorkersLoop(Loop):
         """Return a batch that has failed, which nobody should wait to hear."""
         while self._ended:
             job = self._ended.popleft()
-            if job.stored is not None or job.same_as is not None:
+            if not job.is_handed_out:
                 continue
             if self._parallel.on_error == "raise" and self._has_failed(job):
                 return job
         return None
 
     def _outcomes_of(self, job: _Job) -> list[Any]:
-        if job.stored is not None or job.same_as is not None:
+        if not job.is_handed_out:
             outcomes = [self._known_outcome(job)]
             self._count(outcomes, hits=int(job.stored is not None))
             return outcomes
@@ -477,7 +491,7 @@ class WorkersLoop(Loop):
 
     def _computed_here(self, job: _Job, number: int) -> Any:
         position = job.batch.first + number
-        batch = Batch([job.tasks[number]], position, retries=self._parallel.retries)
+        batch = Batch([job.given[number]], position, retries=self._parallel.retries)
         return batch().outcomes[0]
 
     def _done_of(self, job: _Job) -> Done:
@@ -485,8 +499,7 @@ class WorkersLoop(Loop):
         if job.done is None:
             job.done = self._backend.retrieve_result_callback(job.out)
             job.out = None
-            if not any(job.keys):  # else a result may have to be computed here
-                job.forget_arguments()  # they may be large; the next are to come
+            job.batch.forget_arguments()  # they may be large; the next are to come
             if job.done.messages is not None:
                 job.done.messages.tell()
         return job.done

@@ -172,7 +172,8 @@ def test_arrays_that_nobody_needs_are_removed_while_the_loop_runs(
     assert max(count for count, _ in found) < 12
 
 
-def test_arrays_are_not_kept_alive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", [*BACKENDS, "threading"])
+def test_arrays_are_not_kept_alive(backend: str, tmp_path: Path) -> None:
     alive = most = 0
 
     def count(step: int) -> None:
@@ -187,7 +188,8 @@ def test_arrays_are_not_kept_alive(tmp_path: Path) -> None:
             weakref.finalize(array, count, -1)
             yield delayed(total)(array)
 
-    Parallel(n_jobs=2, temp_folder=str(tmp_path), batch_size=1)(tasks())
+    loop = Parallel(n_jobs=2, backend=backend, temp_folder=str(tmp_path), batch_size=1)
+    loop(tasks())
 
     assert most < 20
 
