@@ -6,11 +6,11 @@ back as a `Failure`, which knows which task it was and where in its code.
 
 from __future__ import annotations
 
-import functools
 import pickle
 import reprlib
 import time
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -38,14 +38,32 @@ def delayed(function: Callable[P, R]) -> Callable[P, Task]:
     callable
         Takes the arguments; returns function and arguments, and calls nothing.
     """
+    return _Delayed(function)
 
-    def delayed_function(*args: P.args, **kwargs: P.kwargs) -> Task:
-        return function, args, kwargs
 
-    try:
-        return functools.wraps(function)(delayed_function)
-    except AttributeError:  # it has no name and no docstring
-        return delayed_function
+class _Delayed:
+    """A function that is not called when it is called.
+
+    Not a function in ``functools.wraps``: to make one takes longer than to send a task.
+    """
+
+    __slots__ = ("__wrapped__",)
+
+    __doc__ = property(lambda self: self.__wrapped__.__doc__)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__wrapped__ = function
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Task:
+        return self.__wrapped__, args, kwargs
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":  # it is just being unpickled
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
 
 
 class Failure:
