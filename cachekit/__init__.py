@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UntrustedContent,
     )
     from cachekit.hashing import digest, fingerprint, hash, register_hasher  # noqa: A004
+    from cachekit.logger import Logger, PrintTime
     from cachekit.memoization import (
         File,
         MemorizedResult,
@@ -61,11 +62,13 @@ __all__ = [
     "CorruptedFile",
     "EntryNotFound",
     "File",
+    "Logger",
     "MemorizedResult",
     "Memory",
     "MissingExtra",
     "Parallel",
     "ParallelBackendBase",
+    "PrintTime",
     "StoreBackendBase",
     "StoreError",
     "UnhashableArgument",
@@ -100,11 +103,13 @@ _HOME = {
     "CorruptedFile": "cachekit.errors",
     "EntryNotFound": "cachekit.errors",
     "File": "cachekit.memoization",
+    "Logger": "cachekit.logger",
     "MemorizedResult": "cachekit.memoization",
     "Memory": "cachekit.memoization",
     "MissingExtra": "cachekit.errors",
     "Parallel": "cachekit.parallel",
     "ParallelBackendBase": "cachekit.parallel",
+    "PrintTime": "cachekit.logger",
     "StoreBackendBase": "cachekit.stores",
     "StoreError": "cachekit.errors",
     "UnhashableArgument": "cachekit.errors",

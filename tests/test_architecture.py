@@ -15,6 +15,7 @@ ROOT = Path(cachekit.__file__).parent
 # Room -> the rooms that it may import, besides itself and those on the ground.
 MAY_IMPORT: dict[str, set[str]] = {
     "amounts": set(),
+    "logger": set(),
     "errors": set(),
     "hashing": set(),
     "serialization": set(),
@@ -30,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 # Who imports nothing of ours, and is imported by everybody.
-GROUND = {"amounts", "errors"}
+GROUND = {"amounts", "errors", "logger"}
 
 # The public names, imported lazily: it leads everywhere.
 FACE = "__init__"

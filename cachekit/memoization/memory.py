@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import logging
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cachekit.hashing import main_name
 from cachekit.hashing.boundary import sent_from
+from cachekit.logger import Logger
 from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.locations import (
     Location,
@@ -47,7 +49,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Memory:
+class Memory(Logger):
     """A place where results of functions are kept.
 
     Parameters
@@ -433,30 +435,14 @@ class Memory:
         if self.store is not None:
             self.store.flush()
 
-    # --- joblib's names, which librosa's cache hands on ---
-
-    def warn(self, msg: object) -> None:
-        """Log a warning, as joblib's `Logger` does."""
-        logger_for(self.verbose).warning("%r: %s", self, msg)
-
-    def info(self, msg: object) -> None:
-        """Log what is going on, as joblib's `Logger` does."""
-        logger_for(self.verbose).info("%r: %s", self, msg)
-
-    def debug(self, msg: object) -> None:
-        """Log a detail, as joblib's `Logger` does."""
-        logger_for(self.verbose).debug("%r: %s", self, msg)
-
-    def format(self, obj: object, indent: int = 0) -> str:
-        """Return an object as text for a log, as joblib's `Logger` does."""
-        import pprint
-
-        return pprint.pformat(obj, indent=indent, depth=3)
-
     def after_commit(self, size: int) -> None:
         """Note that an entry of so many bytes was stored; evict what is too much."""
         if self._upkeep is not None:
             self._upkeep.after_commit(size)
+
+    def _log(self) -> logging.Logger:
+        """Return where `warn`, `info` and `debug` log; librosa's cache uses them."""
+        return logger_for(self.verbose)
 
     def tally(self) -> Tally:
         """Sum up what the cache did for this process so far."""

@@ -3,6 +3,7 @@
 from cachekit.parallel.backends import ParallelBackendBase
 from cachekit.parallel.config import (
     effective_n_jobs,
+    get_active_backend,
     parallel_backend,
     parallel_config,
     register_parallel_backend,
@@ -18,6 +19,7 @@ __all__ = [
     "cpu_count",
     "delayed",
     "effective_n_jobs",
+    "get_active_backend",
     "parallel_backend",
     "parallel_config",
     "register_parallel_backend",

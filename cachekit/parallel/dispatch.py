@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sized
 from types import TracebackType
 from typing import Any
 
+from cachekit.logger import Logger
 from cachekit.parallel.backends import (
     ParallelBackendBase,
     claimed,
@@ -26,7 +27,7 @@ RETURNS = ("list", "generator", "generator_unordered", "reference")
 LOUD = 50
 
 
-class Parallel:
+class Parallel(Logger):
     """A loop whose steps run at once.
 
     Parameters
@@ -237,12 +238,6 @@ class Parallel:
                 return
             so_far, remaining = f"{done:3d} tasks", ""
         self._print(f"Done {so_far} | elapsed: {elapsed:.1f}s{remaining}")
-
-    def format(self, obj: object, indent: int = 0) -> str:
-        """Write a value over several lines."""
-        import pprint
-
-        return pprint.pformat(obj, indent=max(indent, 1))
 
     def _print(self, message: str) -> None:
         stream = sys.stdout if self.verbose >= LOUD else sys.stderr

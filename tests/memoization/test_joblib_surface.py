@@ -76,10 +76,8 @@ def test_parameters_are_those_of_joblib_in_the_same_order(
             assert found[name].default == parameter.default
 
 
-@pytest.mark.parametrize("name", ["Memory", "MemorizedResult", "expires_after"])
-def test_names_of_joblib_are_ours_too(name: str) -> None:
-    assert name in joblib.__all__
-    assert name in cachekit.__all__
+def test_names_of_joblib_are_ours_too() -> None:
+    assert set(joblib.__all__) <= set(cachekit.__all__)
 
 
 def test_a_memory_is_made_with_positional_arguments(store: Path) -> None:

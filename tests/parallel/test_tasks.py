@@ -23,8 +23,8 @@ def test_a_delayed_call_is_a_task() -> None:
 def test_a_delayed_function_is_still_to_be_recognised() -> None:
     later = delayed(scaled)
 
-    assert later.__name__ == "scaled"  # type: ignore[attr-defined]
-    assert later.__qualname__ == "scaled"  # type: ignore[attr-defined]
+    assert later.__name__ == "scaled"
+    assert later.__qualname__ == "scaled"
     assert later.__doc__ == "Return a multiple."
     assert inspect.signature(later) == inspect.signature(scaled)
     assert inspect.unwrap(later) is scaled
@@ -46,7 +46,7 @@ def test_what_has_no_name_can_be_delayed() -> None:
 
     assert function(*args, **kwargs) == 8.0
     with pytest.raises(AttributeError, match="__name__"):
-        _ = later.__name__  # type: ignore[attr-defined]
+        _ = later.__name__
 
 
 def test_a_delayed_function_can_be_sent() -> None:
