@@ -15,3 +15,4 @@ html_title = "cachekit"
 html_show_sourcelink = False
 html_sidebars = {"**": []}  # three pages need no side bar of their own
 numpydoc_show_class_members = False
+myst_heading_anchors = 3  # links to headings of other pages
