@@ -93,3 +93,22 @@ def test_batches_grow_step_by_step_and_shrink() -> None:
 def test_how_far_ahead_is_no_code(text: str) -> None:
     with pytest.raises(ValueError, match="pre_dispatch"):
         Parallel(n_jobs=2, pre_dispatch=text)([delayed(echo)(1)] * 3)
+
+
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_what_a_function_reads_is_what_it_was_when_its_task_was_taken(
+    backend: str,
+) -> None:
+    scale = 0
+
+    def scaled() -> int:
+        return scale
+
+    def tasks() -> Iterator[Any]:
+        nonlocal scale
+        for scale in range(6):  # noqa: B007  (read by the function)
+            yield delayed(scaled)()
+
+    loop = Parallel(n_jobs=2, backend=backend, batch_size=1, pre_dispatch=1)
+
+    assert loop(tasks()) == [0, 1, 2, 3, 4, 5]
