@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cachekit.amounts import counted
 from cachekit.hashing import CodeVersion
 from cachekit.hashing.syntax import write_syntax
 
@@ -228,9 +229,3 @@ def length_in_common(old: Sequence[str], new: Sequence[str]) -> int:
     pairs = enumerate(zip(old, new, strict=False))
     differing = (number for number, (one, other) in pairs if one != other)
     return next(differing, min(len(old), len(new)))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and what it counts: ``1 entry``, ``2 entries``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cachekit.amounts import counted
 from cachekit.memoization.comparing import (
     ArgumentChange,
     UnitChange,
-    counted,
     length_in_common,
 )
 

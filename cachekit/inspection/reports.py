@@ -1,7 +1,4 @@
-"""What is in a store: functions that return dataclasses, for the command line and you.
-
-Nothing here prints, and only `pin`, `unpin` and `remove` change anything.
-"""
+"""The entries of a store, and the functions that they are of."""
 
 from __future__ import annotations
 
@@ -165,32 +162,6 @@ def select(store: Store, names: Iterable[str]) -> list[EntryReport]:
         for entry in matches or [find(store, name)]:
             chosen[entry.key.path] = entry
     return list(chosen.values())
-
-
-def pin(store: Store, chosen: Iterable[EntryReport]) -> None:
-    """Have entries stay when room is made.
-
-    Raises
-    ------
-    EntryNotFound
-        If one of them has been removed meanwhile.
-    """
-    for entry in chosen:
-        store.pin(entry.key)
-
-
-def unpin(store: Store, chosen: Iterable[EntryReport]) -> None:
-    """Let entries leave again when room is made."""
-    for entry in chosen:
-        store.unpin(entry.key)
-
-
-def remove(store: Store, chosen: Iterable[EntryReport]) -> int:
-    """Remove entries, pinned or not; return how many bytes that freed."""
-    leaving = list(chosen)
-    store.delete_many(entry.key for entry in leaving)
-    store.add_hits({entry.key: -entry.hits for entry in leaving if entry.hits})
-    return sum(entry.size for entry in leaving)
 
 
 def _report(store: Store, info: EntryInfo, hits: dict[str, int]) -> EntryReport:
