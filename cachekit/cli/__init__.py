@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -20,7 +21,15 @@ from cachekit.pipelines import PIPELINES
 # The commands by what they are for, and the modules that they are in.
 SECTIONS: dict[str, dict[str, str]] = {
     "Look": {"ls": "listing", "info": "listing"},
+    "Explain": {"why": "explaining"},
     "Tidy": {"rm": "tidying", "pin": "tidying", "unpin": "tidying"},
+    "Move": {
+        "export": "moving",
+        "import": "moving",
+        "push": "moving",
+        "pull": "moving",
+        "sync": "moving",
+    },
 }
 
 
@@ -38,7 +47,9 @@ class _Group(click.Group):
         for section in SECTIONS.values():
             if name in section:
                 module = import_module(f"cachekit.cli.{section[name]}")
-                command: click.Command = getattr(module, name)
+                command: click.Command = getattr(
+                    module, f"{name}_" if iskeyword(name) else name
+                )
                 return command
         return super().get_command(ctx, name)
 
