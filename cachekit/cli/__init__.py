@@ -20,9 +20,22 @@ from cachekit.pipelines import PIPELINES
 
 # The commands by what they are for, and the modules that they are in.
 SECTIONS: dict[str, dict[str, str]] = {
-    "Look": {"ls": "listing", "info": "listing"},
-    "Explain": {"why": "explaining"},
-    "Tidy": {"rm": "tidying", "pin": "tidying", "unpin": "tidying"},
+    "Look": {
+        "ls": "listing",
+        "info": "listing",
+        "show": "showing",
+        "du": "accounting",
+        "stats": "accounting",
+    },
+    "Explain": {"why": "explaining", "diff": "explaining", "graph": "lineage"},
+    "Tidy": {
+        "rm": "tidying",
+        "pin": "tidying",
+        "unpin": "tidying",
+        "prune": "tidying",
+        "sweep": "tidying",
+    },
+    "Check": {"verify": "checking", "doctor": "checking"},
     "Move": {
         "export": "moving",
         "import": "moving",

@@ -50,7 +50,7 @@ def import_(file: str, location: str | None, as_json: bool) -> None:
 
     A result is unpickled when it is used: import only what you trust, or sign results.
     """
-    store = inspection.place_at(location or inspection.default_location())
+    store = inspection.place_at(inspection.location_for(location))
     size = 0 if file == "-" else Path(file).stat().st_size
     with _read(file) as source, _bar("Reading", size) as advance:
         done = inspection.import_entries(_Watched(source, advance), store)
@@ -75,7 +75,7 @@ def push(url: str, names: tuple[str, ...], location: str | None, as_json: bool) 
 @json_option
 def pull(url: str, names: tuple[str, ...], location: str | None, as_json: bool) -> None:
     """Copy from URL what is missing here: all entries, or those named."""
-    store = inspection.place_at(location or inspection.default_location())
+    store = inspection.place_at(inspection.location_for(location))
     _transfer(inspection.place_at(url), store, names, f"Pulled from {url}", as_json)
 
 

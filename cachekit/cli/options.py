@@ -14,7 +14,8 @@ def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--store",
         "location",
         metavar="URL",
-        help="The store; else $CACHEKIT_DIR, else the system's folder for caches.",
+        help="The store; else $CACHEKIT_DIR, else what [tool.cachekit] in "
+        "pyproject.toml names, else the system's folder for caches.",
     )(command)
 
 

@@ -3,6 +3,15 @@
 Nothing here prints.
 """
 
+from cachekit.inspection.choosing import Conditions, Order, newest_versions
+from cachekit.inspection.differences import (
+    ArrayDifference,
+    Cell,
+    Leaf,
+    ValueDifferences,
+    compare_values,
+)
+from cachekit.inspection.drawing import dot, edge_label, label_lines, mermaid
 from cachekit.inspection.explaining import (
     Why,
     is_cached,
@@ -10,8 +19,21 @@ from cachekit.inspection.explaining import (
     why_entry,
     why_function,
 )
+from cachekit.inspection.graph import Edge, Graph, Node, graph
+from cachekit.inspection.health import Finding, examine
 from cachekit.inspection.importing import import_function, is_function_name
 from cachekit.inspection.keeping import pin, remove, unpin
+from cachekit.inspection.locating import location_for
+from cachekit.inspection.pairs import EntryDifferences, compare_entries
+from cachekit.inspection.pruning import (
+    Criteria,
+    Leaving,
+    PrunedFunction,
+    prune,
+    sum_up_pruned,
+    to_prune,
+)
+from cachekit.inspection.recomputing import Recomputed, recompute
 from cachekit.inspection.reports import (
     EntryReport,
     FunctionReport,
@@ -21,6 +43,7 @@ from cachekit.inspection.reports import (
     select,
     store_at,
 )
+from cachekit.inspection.sweeping import Leftover, leftovers, sweep
 from cachekit.inspection.transfer import (
     Listed,
     Transfer,
@@ -30,33 +53,97 @@ from cachekit.inspection.transfer import (
     lacking,
     place_at,
 )
-from cachekit.memoization import default_location
+from cachekit.inspection.usage import (
+    AgeReport,
+    FunctionStatistics,
+    VersionReport,
+    ages,
+    statistics,
+    to_frame,
+    versions,
+)
+from cachekit.inspection.values import Buffer, Loaded, Outline, load_value, outline
+from cachekit.inspection.verification import (
+    Problem,
+    Verified,
+    put_away,
+    signing_secret,
+    verify,
+)
 from cachekit.memoization.explaining import Explanation
 
 __all__ = [
+    "AgeReport",
+    "ArrayDifference",
+    "Buffer",
+    "Cell",
+    "Conditions",
+    "Criteria",
+    "Edge",
+    "EntryDifferences",
     "EntryReport",
     "Explanation",
+    "Finding",
     "FunctionReport",
+    "FunctionStatistics",
+    "Graph",
+    "Leaf",
+    "Leaving",
+    "Leftover",
     "Listed",
+    "Loaded",
+    "Node",
+    "Order",
+    "Outline",
+    "Problem",
+    "PrunedFunction",
+    "Recomputed",
     "Transfer",
+    "ValueDifferences",
+    "Verified",
+    "VersionReport",
     "Why",
+    "ages",
+    "compare_entries",
+    "compare_values",
     "copy_entries",
-    "default_location",
+    "dot",
+    "edge_label",
     "entries",
+    "examine",
     "export_entries",
     "find",
     "functions",
+    "graph",
     "import_entries",
     "import_function",
     "is_cached",
     "is_function_name",
+    "label_lines",
     "lacking",
+    "leftovers",
+    "load_value",
+    "location_for",
+    "mermaid",
+    "newest_versions",
+    "outline",
     "pin",
     "place_at",
+    "prune",
+    "put_away",
+    "recompute",
     "remove",
     "select",
+    "signing_secret",
+    "statistics",
     "store_at",
+    "sum_up_pruned",
+    "sweep",
+    "to_frame",
+    "to_prune",
     "unpin",
+    "verify",
+    "versions",
     "why_call",
     "why_entry",
     "why_function",

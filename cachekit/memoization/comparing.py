@@ -69,6 +69,10 @@ class UnitChange:
         value that the unit reads.
     values : tuple of str
         Names of the defaults, globals and files that the unit reads and that differ.
+    statements : tuple of str
+        Of code that is loaded, the statements that make these values now, each after
+        its file and line: ``"analysis.py:3: RATE = 0.2"``. What they were is not
+        stored.
     """
 
     name: str
@@ -77,6 +81,7 @@ class UnitChange:
     now: str | None
     diff: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,10 @@ def compare_code(before: CodeVersion, now: CodeVersion) -> tuple[UnitChange, ...
             changes.append(UnitChange(name, "added", None, new))
             continue
         is_changed = digest != before.units[name]
-        is_edited = _is_edited(old, new, decorated=is_changed)
+        # What a decorator was told is a value of the wrapper, which comes first.
+        wrapper = name.partition(" (")[0]
+        is_rewrapped = now.units.get(wrapper) != before.units.get(wrapper)
+        is_edited = _is_edited(old, new, decorated=is_changed or is_rewrapped)
         if is_changed or is_edited:
             diff = diff_lines(old or "", new or "") if is_edited else ()
             values = _values_changed(before.reads.get(name), now.reads.get(name))
