@@ -87,6 +87,12 @@ def _is_amount(value: object) -> TypeGuard[float]:
     return 0 <= value < math.inf
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts: ``1 entry``, ``2 entries``."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def format_size(size: float) -> str:
     """Write a number of bytes, in units of 1000: ``512 B``, ``1.5 MB``."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -368,7 +368,7 @@ def test_a_store_of_another_scheme_is_told_so() -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_an_interrupt_is_exit_code_130(environment: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     environment.setattr(inspection, "functions", interrupted)

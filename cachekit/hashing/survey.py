@@ -60,14 +60,18 @@ class Unit:
     @property
     def digest(self) -> str:
         """Digest of the unit and the values that it reads, without other units."""
-        values = [edge for edge in self.edges if edge[1][0] != "unit"]
+        values = [
+            (name, _unnumbered(target))
+            for name, target in self.edges
+            if target[0] != "unit"
+        ]
         return hasher.digest([self.content, values])
 
     @property
     def values(self) -> dict[str, str]:
         """Digests of what names lead to that are no units: values, files."""
         found = [edge for edge in self.edges if edge[1][0] != "unit"]
-        return {name: hasher.digest(target) for name, target in found}
+        return {name: hasher.digest(_unnumbered(target)) for name, target in found}
 
 
 class Survey:
@@ -528,6 +532,19 @@ class Survey:
             if not name.startswith("__"):
                 self._guard.watch_name(vars(module), name, thing)
                 unit.edges.append((name, self._target(thing, (module.__name__, name))))
+
+
+def _unnumbered(target: Target) -> Target:
+    """Leave out the numbers of units: that of each shifts when one is added.
+
+    A unit that changed has changed by itself, and what holds it has its name.
+    """
+    if target[0] in ("unit", "value"):
+        return target[: 1 if target[0] == "unit" else 2]
+    return tuple(
+        _unnumbered(part) if isinstance(part, tuple) and part else part
+        for part in target
+    )
 
 
 def unit_name(thing: Any) -> str:

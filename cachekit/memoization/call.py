@@ -74,6 +74,13 @@ def _key_of(function: str, fingerprint: str, bound: Mapping[str, object]) -> Cal
         except UnhashableArgument as error:
             error.climb(None, name + error.path)
             raise
+    return key_of_digests(function, fingerprint, arguments)
+
+
+def key_of_digests(
+    function: str, fingerprint: str, arguments: dict[str, str]
+) -> CallKey:
+    """Return the key of a call of which the digests of the arguments are known."""
     parts = [str(HASH_VERSION), function, fingerprint]
     for item in arguments.items():
         parts += item
@@ -173,7 +180,7 @@ def compile_binder(
         defaults filled in and ignored ones left out.
     """
     try:
-        parameters = list(_parameters(function, ignore).values())
+        parameters = list(parameters_of(function, ignore).values())
     except ValueError:  # some C functions say nothing of their parameters
         return lambda *args, **kwargs: {"args": args, "kwargs": kwargs}
     defaults = {f"default_{i}": p.default for i, p in enumerate(parameters)}
@@ -202,7 +209,7 @@ def ignored_names(
         raise ValueError(f"ignore is a list of names: write ignore=[{ignore!r}]")
     if not ignore:
         return frozenset()
-    return _named("ignore", function, ignore, _parameters(function, ignore))
+    return _named("ignore", function, ignore, parameters_of(function, ignore))
 
 
 def redacted_names(
@@ -217,7 +224,7 @@ def redacted_names(
     """
     if not redact:
         return frozenset()
-    return _named("redact", function, redact, _parameters(function, ignore))
+    return _named("redact", function, redact, parameters_of(function, ignore))
 
 
 def _named(
@@ -241,7 +248,7 @@ def _named(
     return frozenset(names)
 
 
-def _parameters(
+def parameters_of(
     function: Callable[..., Any], ignore: Collection[str]
 ) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a function, or of the one that it wraps.

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cachekit.amounts import counted
 from cachekit.hashing import CodeVersion
 from cachekit.hashing.syntax import write_syntax
 
@@ -68,6 +69,10 @@ class UnitChange:
         value that the unit reads.
     values : tuple of str
         Names of the defaults, globals and files that the unit reads and that differ.
+    statements : tuple of str
+        Of code that is loaded, the statements that make these values now, each after
+        its file and line: ``"analysis.py:3: RATE = 0.2"``. What they were is not
+        stored.
     """
 
     name: str
@@ -76,6 +81,7 @@ class UnitChange:
     now: str | None
     diff: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    statements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,10 @@ def compare_code(before: CodeVersion, now: CodeVersion) -> tuple[UnitChange, ...
             changes.append(UnitChange(name, "added", None, new))
             continue
         is_changed = digest != before.units[name]
-        is_edited = _is_edited(old, new, decorated=is_changed)
+        # What a decorator was told is a value of the wrapper, which comes first.
+        wrapper = name.partition(" (")[0]
+        is_rewrapped = now.units.get(wrapper) != before.units.get(wrapper)
+        is_edited = _is_edited(old, new, decorated=is_changed or is_rewrapped)
         if is_changed or is_edited:
             diff = diff_lines(old or "", new or "") if is_edited else ()
             values = _values_changed(before.reads.get(name), now.reads.get(name))
@@ -228,9 +237,3 @@ def length_in_common(old: Sequence[str], new: Sequence[str]) -> int:
     pairs = enumerate(zip(old, new, strict=False))
     differing = (number for number, (one, other) in pairs if one != other)
     return next(differing, min(len(old), len(new)))
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and what it counts: ``1 entry``, ``2 entries``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

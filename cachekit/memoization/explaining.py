@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from cachekit.hashing import HASH_VERSION, CodeVersion
-from cachekit.memoization.call import CallKey
+from cachekit.memoization.call import CallKey, key_of_digests
 from cachekit.memoization.comparing import (
     ArgumentChange,
     LibraryChange,
@@ -24,7 +24,8 @@ from cachekit.memoization.comparing import (
     compare_libraries,
 )
 from cachekit.memoization.lineage import Record
-from cachekit.memoization.wording import explanation_lines
+from cachekit.memoization.making import statements_that_make
+from cachekit.memoization.wording import difference_lines, explanation_lines
 from cachekit.stores import EntryInfo, EntryKey, Store
 from cachekit.stores.base import RECORD
 
@@ -97,6 +98,11 @@ class Explanation:
         """Whether the call would be a hit."""
         return self.reason == "hit"
 
+    @property
+    def differences(self) -> list[str]:
+        """The lines of its text that say what differs."""
+        return list(difference_lines(self))
+
     def __str__(self) -> str:
         return "\n".join(explanation_lines(self))
 
@@ -165,11 +171,85 @@ def explain(
     now = Call(key.entry, arguments, code)
     if store.contains(key.entry):
         return _present(store, now, "expired" if is_expired else "hit")
-    return _miss(store, now, ignored)
+    found = _miss(store, now, ignored)
+    return replace(found, units=tuple(map(with_statements, found.units)))
+
+
+def explain_again(
+    store: Store,
+    function: str,
+    code: CodeVersion,
+    parameters: Mapping[str, Mapping[str, str]],
+    *,
+    ignored: Collection[str] = (),
+    is_expired: Callable[[EntryKey], bool],
+) -> Explanation | None:
+    """Say whether the stored call that was computed last would be a hit now.
+
+    Sought among the 100 entries of the function that were used last.
+
+    Parameters
+    ----------
+    store : Store
+        Where results are kept.
+    function : str
+        ``module.qualname``.
+    code : CodeVersion
+        The function's code now.
+    parameters : mapping
+        What `lineage.describe_arguments` says of the default of each parameter that
+        counts now; nothing of those without a default.
+    ignored : collection of str, optional
+        Parameters that take no part in the key.
+    is_expired : callable
+        Tells whether a result is not to be used any more.
+
+    Returns
+    -------
+    Explanation or None
+        Whose `nearest` is the call itself, as it was stored; None if there is none
+        whose record can be read.
+    """
+    before, count = _last(store, function)
+    if before is None:
+        return None
+    arguments = {
+        name: before.arguments.get(name, default)
+        for name, default in parameters.items()
+    }
+    digests = {name: str(facts.get("digest")) for name, facts in arguments.items()}
+    key = key_of_digests(function, code.fingerprint, digests).entry
+    now = Call(key, arguments, code)
+    if store.contains(key):
+        return _present(store, now, "expired" if is_expired(key) else "hit")
+    found = replace(compare_calls(before, now, ignored=ignored), entries=count)
+    if key == before.key:  # removed meanwhile
+        return replace(found, reason="removed")
+    return replace(found, units=tuple(map(with_statements, found.units)))
+
+
+def _last(store: Store, function: str) -> tuple[Call | None, int]:
+    """Return the call that was computed last, and how many are stored."""
+    count = 0
+    used: list[tuple[float, EntryInfo]] = []
+    for info in store.entries(function):
+        count += 1
+        add = heapq.heappush if len(used) < MOST_READ else heapq.heappushpop
+        add(used, (info.last_used, info))
+    last: tuple[str, EntryKey] | None = None
+    for _, info in used:
+        record = _read_record(store, info.key)
+        if record is None or record.hash_version != HASH_VERSION:
+            continue
+        if last is None or last[0] < record.started:
+            last = (record.started, info.key)
+    return (None if last is None else read_call(store, last[1])), count
 
 
 def explain_entry(store: Store, key: EntryKey) -> Explanation | None:
     """Say why a stored call was computed, by what was stored before it.
+
+    If it was computed before by other code, it is compared with that.
 
     Returns
     -------
@@ -217,6 +297,9 @@ def _miss(store: Store, now: Call, ignored: Collection[str] = ()) -> Explanation
     stored = list(_comparable(store, listed.chosen, now))
     if stored:
         nearest, same = _nearest(store, stored, now)
+        if now.started and same is not None:
+            # It was computed again, and not because another call has other arguments.
+            nearest, same = next(call for call in stored if call.key == same), None
         nearest = nearest._replace(code=_read_code(store, nearest.key))
         compared = compare_calls(nearest, now, ignored=ignored)
         return replace(compared, entries=listed.count, same_arguments=same)
@@ -314,6 +397,13 @@ def _read_code(store: Store, key: EntryKey) -> CodeVersion | None:
     reads = {name: of for name, of in reads.items() if isinstance(of, dict)}
     units, sources, libraries = parts
     return CodeVersion(key.fingerprint, units, sources, libraries, reads)
+
+
+def with_statements(unit: UnitChange) -> UnitChange:
+    """Add to a unit of loaded code the statements that make what it reads."""
+    found = [statements_that_make(unit.name, name) for name in unit.values]
+    statements = dict.fromkeys(statement for some in found for statement in some)
+    return replace(unit, statements=tuple(statements))
 
 
 # --- two calls ---

@@ -34,7 +34,9 @@ from cachekit.memoization.call import (
     CallKey,
     call_key,
     compile_binder,
+    digest_of,
     ignored_names,
+    parameters_of,
     redacted_names,
 )
 from cachekit.memoization.entries import Entries
@@ -260,8 +262,51 @@ class MemorizedFunc(Wrapper[P, R]):
         from cachekit.memoization.explaining import explain
 
         bound = self._bind(*args, **kwargs)
-        key = self._key(bound)
-        return explain(self._store, key, self._facts(key, bound), self._code.describe())
+        key = call_key(self._name, self._code.fingerprint(), bound)
+        return explain(
+            *(self._store, key, self._facts(key, bound), self._code.describe()),
+            ignored=self.ignore,
+            is_expired=self._entries.usable_since(key.entry) is None,
+        )
+
+    def explain_again(self) -> Explanation | None:
+        """Say whether the last call would be a hit now, by the code as it is now.
+
+        The last is the one computed last of those stored.
+
+        Returns
+        -------
+        Explanation or None
+            In what the call differs from itself; None if none is stored whose record
+            can be read.
+        """
+        from cachekit.memoization.explaining import explain_again
+
+        return explain_again(
+            *(self._store, self._name, self._code.describe(), self._facts_by_default()),
+            ignored=self.ignore,
+            is_expired=lambda key: self._entries.usable_since(key) is None,
+        )
+
+    def _facts_by_default(self) -> dict[str, dict[str, str]]:
+        """Say of each parameter what its default is; nothing of those without one."""
+        kinds: dict[Any, object] = {
+            inspect.Parameter.VAR_POSITIONAL: (),
+            inspect.Parameter.VAR_KEYWORD: {},
+        }
+        dropped = ignored_names(self.func, self.ignore)
+        facts: dict[str, dict[str, str]] = {}
+        for name, parameter in parameters_of(self.func, self.ignore).items():
+            if name in dropped:
+                continue
+            default = kinds.get(parameter.kind, parameter.default)
+            facts[name] = {}
+            if default is not inspect.Parameter.empty:
+                digests = {name: digest_of(default)}
+                redact = self.policies.redact
+                described = lineage.describe_arguments({name: default}, digests, redact)
+                facts.update(described)
+        return facts
 
     def __cachekit_plan__(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

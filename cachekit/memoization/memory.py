@@ -196,6 +196,7 @@ class Memory(Logger):
             # At the end of the process, or when the memory is no longer used; but the
             # garbage collector, which may run anywhere, is not to wait for a service.
             if isinstance(self.store, (DictStore, LocalStore)):
+                self.counter.keep_in(self.store)
                 weakref.finalize(self, self.counter.save, self.store)
             _all_memories.add(self)
 
@@ -240,7 +241,7 @@ class Memory(Logger):
     @property
     def only_hits(self) -> bool:
         """Whether calls without a stored result raise `CacheMiss`."""
-        return self._only_hits or self._times_offline > 0
+        return self._only_hits or self._times_offline > 0 or _times_all_offline > 0
 
     @overload
     def cache(
@@ -483,6 +484,23 @@ def cache(func: Any = None, **options: Any) -> Any:
         To be called as the function is.
     """
     return default_memory().cache(func, **options)
+
+
+@contextlib.contextmanager
+def all_offline() -> Iterator[None]:
+    """Have no function of any memory compute in a ``with`` block.
+
+    A call without a stored result raises `CacheMiss`.
+    """
+    global _times_all_offline
+    _times_all_offline += 1
+    try:
+        yield
+    finally:
+        _times_all_offline -= 1
+
+
+_times_all_offline = 0
 
 
 def default_memory() -> Memory:

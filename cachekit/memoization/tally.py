@@ -1,12 +1,19 @@
-"""Count the calls of this process, and hand the counts to the store at its end."""
+"""Count the calls of this process, and hand the counts to the store.
+
+At the end of the process, and every ten seconds while it calls, so that a process that
+is killed loses few of them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
+import weakref
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import NamedTuple
 
 from cachekit.errors import CacheKitError
@@ -15,6 +22,12 @@ from cachekit.stores import EntryKey, Store
 
 # Hits are noted, and counted when there are so many.
 MOST_RECENT = 1000
+
+# The clock is looked at for one hit of so many: it takes half as long as all the rest.
+HITS_PER_LOOK = 8
+
+# Hits are handed to a store on this machine at most so often, while there are calls.
+SAVE_SECONDS = 10.0
 
 
 class Tally(NamedTuple):
@@ -56,29 +69,49 @@ class CacheInfo(NamedTuple):
 
 
 class CallCounter:
-    """Counts calls; one for each `Memory`."""
+    """Counts calls; one for each `Memory`.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Returns seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._store: Store | None = None
+        self.begin()
+        _all_counters.add(self)
+
+    def begin(self) -> None:
+        """Begin to count, as a new process does: what was before is its parent's."""
         self._lock = threading.RLock()  # a signal handler may call too
         self._recent: deque[EntryKey] = deque()
         self._hits: Counter[EntryKey] = Counter()
         self._unsaved: Counter[EntryKey] = Counter()
         self._misses: Counter[str] = Counter()
         self._seconds_computed = 0.0
-        self._pid = os.getpid()
+        self._due = math.inf if self._store is None else self._next()
+
+    def keep_in(self, store: Store) -> None:
+        """Hand the hits to a store from time to time, which is not to take long."""
+        self._store = store
+        self._due = self._next()
 
     def hit(self, key: EntryKey) -> None:
         """Count a call that was answered from the store."""
         # Appending needs no lock, and takes half the time of counting.
         self._recent.append(key)
-        if len(self._recent) >= MOST_RECENT:
-            self._count_recent()
+        if len(self._recent) % HITS_PER_LOOK == 0:
+            self._look()
 
     def miss(self, function: str, seconds: float) -> None:
         """Count a call that was computed."""
         with self._lock:
             self._misses[function] += 1
             self._seconds_computed += seconds
+        if self._clock() >= self._due:
+            self._save_now()
 
     def tally(self, store: Store) -> Tally:
         """Sum up, reading from the records what each hit has saved."""
@@ -101,13 +134,28 @@ class CallCounter:
 
     def save(self, store: Store) -> None:
         """Add the hits since the last time to the store's statistics."""
-        if os.getpid() != self._pid:
-            return  # counted by the process that this one was forked from
         self._count_recent()
         with self._lock:
             hits, self._unsaved = self._unsaved, Counter()
         if hits:
             _add_quietly(store, hits)
+
+    def _look(self) -> None:
+        if len(self._recent) >= MOST_RECENT:
+            self._count_recent()
+        if self._clock() >= self._due:
+            self._save_now()
+
+    def _next(self) -> float:
+        return self._clock() + SAVE_SECONDS
+
+    def _save_now(self) -> None:
+        with self._lock:
+            if self._clock() < self._due:  # another thread does it
+                return
+            self._due = self._next()
+        if self._store is not None:
+            self.save(self._store)
 
     def _count_recent(self) -> None:
         # A signal handler in the midst of this may have taken the last one.
@@ -116,6 +164,18 @@ class CallCounter:
                 key = self._recent.popleft()
                 self._hits[key] += 1
                 self._unsaved[key] += 1
+
+
+_all_counters: weakref.WeakSet[CallCounter] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for counter in list(_all_counters):
+        counter.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def _seconds(store: Store, key: EntryKey) -> float:

@@ -106,6 +106,9 @@ class NotMemorizedFunc(Wrapper[P, R]):
         note = "it is not cached: its memory has no location"
         return Explanation(name, EntryKey(name, "", ""), "no entries", note=note)
 
+    def explain_again(self) -> None:
+        """Return None: nothing is kept."""
+
     def cache_info(self) -> CacheInfo:
         """Return zeros: nothing is kept."""
         return CacheInfo(0, 0, 0, 0.0)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cachekit.amounts import counted
 from cachekit.memoization.comparing import (
     ArgumentChange,
     UnitChange,
-    counted,
     length_in_common,
 )
 
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 # What is shown at most.
 MOST_ARGUMENTS = 20
 MOST_UNITS = 10
+MOST_LINES = 6
 WIDTH = 80
 
 
 def explanation_lines(this: Explanation) -> Iterator[str]:
     """Yield the lines that say why a call is a hit or a miss, of 80 letters at most."""
     yield from _wrapped(f"{_plain(this.function)}(...) {_verdict(this)}", "", "    ")
+    yield from difference_lines(this)
+
+
+def difference_lines(this: Explanation) -> Iterator[str]:
+    """Yield the lines that say in what a call differs from the nearest."""
     for change in this.arguments[:MOST_ARGUMENTS]:
         yield from _argument_lines(change)
     yield from _more(len(this.arguments) - MOST_ARGUMENTS, "argument")
@@ -115,12 +121,22 @@ def _unit_lines(unit: UnitChange) -> Iterator[str]:
     yield from _wrapped(f"{_plain(unit.name)}  ({about})")
     if unit.values:
         yield from _wrapped(_plain(", ".join(unit.values[:MOST_UNITS])), "    ~ ")
+    if not unit.diff:  # else it shows as much
+        for statement in unit.statements[:MOST_UNITS]:
+            yield from _statement_lines(statement)
     for line in unit.diff:
         sign, text = line[:1], _plain(line[2:].expandtabs(4))
         if sign == "…":
             yield f"    {line}"
         else:
             yield from _wrapped_code(text, sign)
+
+
+def _statement_lines(statement: str) -> Iterator[str]:
+    lines = statement.splitlines()
+    for line in lines[:MOST_LINES]:
+        yield from _wrapped_code(_plain(line.expandtabs(4)), " ")
+    yield from (f"    {line}" for line in _more(len(lines) - MOST_LINES, "line"))
 
 
 def _wrapped_code(text: str, sign: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
-from cachekit.errors import ContainerError, CorruptedFile
+from cachekit.errors import ContainerError, CorruptedFile, UntrustedContent
 from cachekit.serialization import container, files, pickling, reading
 from cachekit.serialization.items import (
     FRAME,
@@ -34,6 +34,7 @@ def read_items(
     *,
     modules: Mapping[str, str] | None = None,
     seal: Seal | Label | None = None,
+    trusted: Sequence[object] | None = None,
 ) -> Generator[Any, None, Any]:
     """Read the items of a file one by one; return what their generator returned.
 
@@ -50,6 +51,9 @@ def read_items(
     seal : Seal or Label, optional
         Checks the signature of each part, or what it belongs to, before anything of it
         is unpickled. Without a secret, signed items are read as any others.
+    trusted : sequence, optional
+        If given, safe loading: what is allowed besides plain data; see
+        `cachekit.serialization.load`.
 
     Yields
     ------
@@ -69,15 +73,16 @@ def read_items(
     ContainerError
         If an item cannot be rebuilt, for example because its class is gone.
     UntrustedContent
-        If it was not signed with that secret for that context.
+        If it was not signed with that secret for that context, or safe loading
+        refuses it.
     """
     parts = _parts(file, seal)
     while True:
         kind, count, content = next(parts)
         if kind == RETURNED:
-            return _rebuilt(content.stream, content.buffers, modules)
+            return _rebuilt(content.stream, content.buffers, modules, trusted)
         for stream, buffers in _pickles(count, content):
-            yield _rebuilt(stream, buffers, modules)
+            yield _rebuilt(stream, buffers, modules, trusted)
         # Or they would stay in memory beside the next part.
         del content, stream, buffers
 
@@ -105,6 +110,32 @@ def check_items(file: BinaryIO, seal: Seal | Label | None = None) -> int:
         for _ in _pickles(count, content):
             pass
         del content
+
+
+def lengths_of_parts(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yield how many items each part has, and how many bytes; reads the frames alone.
+
+    The last part, which holds what the generator returned, has 0 items.
+
+    Raises
+    ------
+    CorruptedFile
+        If a frame is damaged, or missing.
+    """
+    source: Any = files.with_head(file, 0)[0]
+    head = checked_head(_exactly(source, HEAD.size))
+    position, kind = len(head), ITEMS
+    while kind != RETURNED:
+        before = _exactly(source, padding_at(position) + FRAME.size)
+        place, length = checked_frame(head, before[-FRAME.size :])
+        kind, _, count = PLACE.unpack(place)
+        yield (0 if kind == RETURNED else count), length
+        position += len(before) + length
+        if source.seekable():
+            source.seek(length, os.SEEK_CUR)
+            continue
+        while length > 0:
+            length -= len(_exactly(source, min(length, container.CHUNK_BYTES)))
 
 
 # --- part by part ---
@@ -222,11 +253,18 @@ def _small_buffers(
 
 
 def _rebuilt(
-    stream: memoryview, buffers: list[Any], modules: Mapping[str, str] | None
+    stream: memoryview,
+    buffers: list[Any],
+    modules: Mapping[str, str] | None,
+    trusted: Sequence[object] | None,
 ) -> Any:
     try:
+        if trusted is not None:
+            from cachekit.serialization.rebuilding import rebuild_safely
+
+            return rebuild_safely(stream, buffers, trusted)
         return pickling.rebuild(stream, buffers, modules)
-    except MemoryError:
+    except (MemoryError, UntrustedContent):
         raise
     except Exception as error:  # unpickling runs the value's own code
         raise ContainerError(f"an item cannot be rebuilt: {error!r}") from error

@@ -23,7 +23,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
-from cachekit.errors import ContainerError, CorruptedFile, UnsupportedContainer
+from cachekit.errors import (
+    ContainerError,
+    CorruptedFile,
+    UnsupportedContainer,
+    UntrustedContent,
+)
 from cachekit.serialization import (
     codecs,
     container,
@@ -294,6 +299,7 @@ def read_value(
     *,
     modules: Mapping[str, str] | None = None,
     seal: Seal | Label | None = None,
+    trusted: Sequence[object] | None = None,
 ) -> Any:
     """Read the value that an open file holds.
 
@@ -306,6 +312,8 @@ def read_value(
     seal : Seal or Label, optional
         Checks the signature, or what the value belongs to, before anything is
         unpickled. Without a secret, a signed value is read as any other.
+    trusted : sequence, optional
+        If given, safe loading: what is allowed besides plain data; see `load`.
 
     Raises
     ------
@@ -313,7 +321,8 @@ def read_value(
         If the bytes are damaged, or the value cannot be rebuilt from them, for
         example because its class is gone.
     UntrustedContent
-        If it was not signed with that secret for that context.
+        If it was not signed with that secret for that context, or safe loading
+        refuses it.
     """
     try:
         stream, buffers, _ = reading.read(file, seal=seal)
@@ -322,8 +331,12 @@ def read_value(
             raise CorruptedFile("the version of the container was altered") from None
         raise
     try:
+        if trusted is not None:
+            from cachekit.serialization.rebuilding import rebuild_safely
+
+            return rebuild_safely(stream, buffers, trusted)
         return pickling.rebuild(stream, buffers, modules)
-    except MemoryError:
+    except (MemoryError, UntrustedContent):
         raise
     except Exception as error:  # unpickling runs the value's own code
         raise ContainerError(f"the value cannot be rebuilt: {error!r}") from error

@@ -120,6 +120,66 @@ def read(
     return Content(content, filled, is_compressed)
 
 
+def check(file: BinaryIO, seal: Seal | Label | None = None) -> int:
+    """Check every byte of the container that is a file; return its length.
+
+    No more than a chunk of it is held at a time, and nothing is expanded.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading, at the start of the container.
+    seal : Seal or Label, optional
+        Checks what the value belongs to, or its signature, if all else is right.
+
+    Raises
+    ------
+    ContainerError
+        As `read`.
+    """
+    source = _Source(file, b"", alone=True)
+    segments = _segments(source)
+    end = source.at(source.length - TRAILER.size, TRAILER.size)
+    if isinstance(seal, Label):
+        seal.check(end)
+    signed = seal.begin() if isinstance(seal, Seal) else None
+    position = HEADER.size
+    for segment in segments:
+        codec_named(segment.codec, segment.item_size)
+        for chunk in segment.chunks:
+            padding = source.at(position, chunk[0] - position)
+            if any(padding):
+                raise CorruptedFile("the padding between two buffers was altered")
+            stored = source.at(chunk[0], chunk[1])
+            _check(stored, chunk)
+            if signed is not None:
+                signed.update(padding)
+                signed.update(stored)
+            position = chunk[0] + chunk[1]
+    if isinstance(seal, Seal) and signed is not None:
+        signed.update(source.at(position, source.length - TRAILER.size - position))
+        seal.check_end(signed, source.at(0, HEADER.size), end)
+    return source.length
+
+
+def segments_of(file: BinaryIO) -> list[Segment]:
+    """Return what the index of a container says, the stream first, then the buffers.
+
+    Nothing is expanded, and of a file that can seek only the index is read.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading, at the start of the container.
+
+    Raises
+    ------
+    CorruptedFile, UnsupportedContainer
+        As `read`.
+    """
+    return _segments(_Source(file, b"", alone=True))
+
+
 def is_damaged_in_its_version(file: BinaryIO) -> bool:
     """Tell whether a container that seems to be of another version is one of ours.
 

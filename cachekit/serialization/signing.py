@@ -21,6 +21,7 @@ from cachekit.serialization.container import (
     END_MAGIC,
     HEADER,
     SIGNATURE,
+    TRAILER,
 )
 
 # Part of the format, as everything here: another text makes other signatures.
@@ -116,15 +117,36 @@ class Seal:
         UntrustedContent
             If it is not signed, or not so.
         """
+        view = memoryview(whole)
+        content = self.begin()
+        content.update(view[HEADER.size : -TRAILER.size])
+        self.check_end(content, view[: HEADER.size], view[-TRAILER.size :])
+
+    def check_end(
+        self, content: blake3, header: bytes | memoryview, end: bytes | memoryview
+    ) -> None:
+        """Check the signature of a container that was read piece by piece.
+
+        Parameters
+        ----------
+        content : blake3
+            From `begin`, given all between header and trailer.
+        header, end : bytes
+            The header, and the trailer.
+
+        Raises
+        ------
+        UntrustedContent
+            As `check`.
+        """
         import hmac  # here, for it takes OpenSSL along, and few sign anything
 
-        view = memoryview(whole)
+        view = memoryview(end)
         signature = view[SIGNATURE]
         if bytes(signature).endswith(_NOT_SIGNED):
             raise UntrustedContent("the value is not signed")
-        content = self.begin()
-        content.update(view[HEADER.size : SIGNATURE.start])
-        expected = self.signature(content, view[: HEADER.size], view[-len(END_MAGIC) :])
+        content.update(view[: SIGNATURE.start])
+        expected = self.signature(content, header, view[-len(END_MAGIC) :])
         if not hmac.compare_digest(signature, expected):
             raise UntrustedContent(
                 "the value's signature is of another secret or of another entry, or "

@@ -40,6 +40,10 @@ HEARTBEAT_SECONDS = 1.0
 SILENT_SECONDS = 10.0
 SILENT_BUT_RUNNING_SECONDS = 60.0
 
+# After that it is swept, whoever it was of: a machine that was started again is another
+# host, and knows nothing of its own leases from before.
+FOREIGN_SECONDS = 24 * 3600
+
 # How often a waiting process looks, at first and later.
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.1
@@ -145,24 +149,40 @@ class FileLeases(Leases):
         return found if found and (self._folder / name).exists() else None
 
     def sweep(self, now: float) -> None:
-        """Remove what dead processes of this host have left.
+        """Remove what dead processes have left.
 
         Parameters
         ----------
         now : float
             By the clock of the file server, which ours may not agree with.
         """
+        for path, text in self._abandoned(now):
+            if path.suffix == ".waits":
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+            else:
+                _take_away(path, text)
+
+    def abandoned(self, now: float) -> list[Path]:
+        """Return what `sweep` would remove."""
+        return [path for path, _ in self._abandoned(now)]
+
+    def _abandoned(self, now: float) -> list[tuple[Path, bytes]]:
+        """Return what nobody holds any more, and what it says."""
+        found = []
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
                 if path.suffix == ".waits":
                     if not path.with_suffix("").exists():
-                        path.unlink(missing_ok=True)
+                        found.append((path, b""))
                     continue
                 text = _read(path)
+                silence = now - _touched(path)
                 # One without a text, of whom died before he wrote it, is nobody's.
-                is_dead = processes.is_gone(*owner_of(text))
-                if is_dead or (not text and now - _touched(path) > SILENT_SECONDS):
-                    _take_away(path, text)
+                longest = FOREIGN_SECONDS if text else SILENT_SECONDS
+                if processes.is_gone(*owner_of(text)) or silence > longest:
+                    found.append((path, text))
+        return found
 
 
 class _FileLease(Lease):

@@ -117,6 +117,11 @@ class RemoteStore(Store):
         return self._service.client.name
 
     @property
+    def service(self) -> Service:
+        """The files that it is made of, for who looks after it."""
+        return self._service
+
+    @property
     def is_read_only(self) -> bool:
         """Whether it is known by now that nothing can be written there."""
         return self._service.client.is_write_lost and not self._service.client.is_untold

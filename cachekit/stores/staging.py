@@ -133,14 +133,19 @@ class StagingArea:
 
     def sweep(self) -> None:
         """Remove what processes that are no more have left."""
+        for left in self.abandoned():
+            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
+
+    def abandoned(self) -> list[Path]:
+        """Return what processes that are no more have left."""
         if self.folder.is_symlink():  # it leads to what may not be ours
-            return
-        with contextlib.suppress(FileNotFoundError):
-            for left in list(self.folder.iterdir()):
-                if self._is_abandoned(left):
-                    shutil.rmtree(left, ignore_errors=True)
-                    with contextlib.suppress(OSError):
-                        left.unlink(missing_ok=True)
+            return []
+        try:
+            return [left for left in self.folder.iterdir() if self._is_abandoned(left)]
+        except FileNotFoundError:
+            return []
 
     def _is_abandoned(self, left: Path) -> bool:
         host, pid, start = _owner(left.name)

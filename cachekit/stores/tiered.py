@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
 import os
-import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,15 +25,13 @@ from cachekit.errors import EntryNotFound, StoreError, warn
 from cachekit.stores.background import at_exit, wait_for_all
 from cachekit.stores.base import (
     RECORD,
-    VALUE,
     EntryInfo,
     EntryKey,
     Staging,
     Store,
-    temporary_folder,
 )
+from cachekit.stores.copying import write_copy
 from cachekit.stores.flights import SingleFlight, single_flight_at
-from cachekit.stores.layout import file_names
 from cachekit.stores.sending import UntilSent, sending_between
 
 # Of so many entries it is known that they were opened far.
@@ -225,7 +221,7 @@ class TieredStore(Store):
         record: list[bytes | None] = [None]  # unless that fails
         self._try(self.far, lambda: record.append(self.far.read(key, RECORD)))
         with contextlib.suppress(EntryNotFound):  # its files are gone: it will be, too
-            _write(self.near, key, value, record[-1], self.far)
+            write_copy(self.near, key, value, record[-1], self.far)
 
     # --- commit ---
 
@@ -255,7 +251,7 @@ class TieredStore(Store):
         if value is not None:  # else it was evicted meanwhile
             with value:
                 record = self.near.read(key, RECORD)
-                _write(self.far, key, value, record, self.near, over=over)
+                write_copy(self.far, key, value, record, self.near, over=over)
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry from both."""
@@ -496,49 +492,6 @@ class _NearFirst(Staging):
 
     def discard(self) -> None:
         self._near.discard()
-
-
-def _write(
-    store: Store,
-    key: EntryKey,
-    value: BinaryIO,
-    record: bytes | None,
-    source: Store,
-    *,
-    over: bool = False,
-) -> None:
-    """Write a copy of an entry of another store."""
-    with store.stage(key) as staging:
-        if record is not None and not _add_files(staging, key, record, source):
-            return
-        with staging.open(VALUE) as file:
-            shutil.copyfileobj(value, file, 1 << 20)
-        if record is not None:
-            with staging.open(RECORD) as file:
-                file.write(record)
-        if over:
-            staging.replace()
-        else:
-            staging.commit()
-
-
-def _add_files(staging: Staging, key: EntryKey, record: bytes, source: Store) -> bool:
-    """Copy the files of an entry; return False if it was replaced meanwhile."""
-    names = file_names(record)
-    if not names:
-        return True
-    version = hashlib.blake2b(record, digest_size=16).hexdigest()
-    try:
-        folder = source.files(key, names, version)
-        for name in names:
-            staging.add(name, folder / name)
-    except (FileNotFoundError, EntryNotFound):
-        if source.read(key, RECORD) == record:
-            raise
-        return False
-    if folder.is_relative_to(temporary_folder()):  # fetched for this alone
-        shutil.rmtree(folder, ignore_errors=True)
-    return source.read(key, RECORD) == record
 
 
 def _tell_at_exit() -> None:

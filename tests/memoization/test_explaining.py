@@ -323,7 +323,11 @@ def test_a_value_that_changed_is_told_of_the_function_that_reads_it(
     (unit,) = found.units
     assert (unit.name, unit.kind, unit.diff) == ("analysis.fit", "changed", ())
     assert unit.before == unit.now is not None
-    assert shown(found) == ["  analysis.fit  (another value)", "    ~ RATE"]
+    assert shown(found) == [
+        "  analysis.fit  (another value)",
+        "    ~ RATE",
+        "      analysis.py:4: RATE = 0.2",
+    ]
 
 
 def test_a_remark_does_not_pass_for_the_value_that_changed(
@@ -345,6 +349,127 @@ def test_a_class_that_changed_is_named(memory: Memory, edit: Edit) -> None:
     found = why(memory.cache(edit('"linear"', '"square"').fit), [1, 2])
 
     assert [(unit.name, unit.diff) for unit in found.units] == [("analysis.Model", ())]
+
+
+def test_a_class_attribute_is_told_with_the_statement_that_makes_it(
+    memory: Memory, edit: Edit
+) -> None:
+    memory.cache(edit().fit)([1, 2])
+
+    (unit,) = why(memory.cache(edit('"linear"', '"square"').fit), [1, 2]).units
+
+    assert unit.statements == ('analysis.py:8: kind = "square"',)
+
+
+def test_a_value_of_many_lines_is_shown_in_part(memory: Memory, edit: Edit) -> None:
+    memory.cache(edit().fit)([1, 2])
+    module = edit("RATE = 0.1", "RATE = sum([\n" + "        0.1,\n" * 20 + "    ])")
+
+    lines = shown(why(memory.cache(module.fit), [1, 2]))
+
+    assert lines[2] == "      analysis.py:4: RATE = sum(["
+    assert lines[-1].strip() == "… 16 more lines"
+
+
+def test_an_imported_value_is_told_where_it_is_made(
+    memory: Memory, edit: Edit, tmp_path: Path
+) -> None:
+    reading = "from settings import RATE\n    import settings"
+    (tmp_path / "settings.py").write_text("RATE = 0.1\n")
+    sys.modules.pop("settings", None)
+    memory.cache(edit("RATE = 0.1", reading).fit)([1, 2])
+    (tmp_path / "settings.py").write_text("# moved\nRATE = 0.5\n")
+    sys.modules.pop("settings", None)
+
+    (unit,) = why(memory.cache(edit("RATE = 0.1", reading).fit), [1, 2]).units
+
+    assert unit.statements == ("settings.py:2: RATE = 0.5",)
+
+
+def test_the_number_of_a_unit_does_not_count_as_a_change(
+    memory: Memory, edit: Edit
+) -> None:
+    held = "TABLE = {1: total}\n\n\n    def fit(x, rate=0.5):\n        TABLE[1]"
+    one = ("def fit(x, rate=0.5):", held)
+    memory.cache(edit(*one).fit)([1, 2])
+    # Now `Model` comes before, and every number behind it is another.
+    other = (one[0], held.replace("TABLE[1]", "Base, TABLE[1]"))
+    module = edit(*other)
+    module.Base = type("Base", (), {"__module__": "analysis"})  # type: ignore[attr-defined]
+
+    found = why(memory.cache(module.fit), [1, 2])
+
+    (fit,) = [unit for unit in found.units if unit.name == "analysis.fit"]
+    assert "TABLE" not in fit.values
+
+
+def test_a_stored_call_that_was_computed_again_is_compared_with_itself(
+    memory: Memory, edit: Edit
+) -> None:
+    memory.cache(edit().fit)([1, 2])
+    fit = memory.cache(edit("return sum(x)", "return max(x)").fit)
+    fit([3])
+    fit([1, 2])
+    store, key, *_ = call_now(fit, [1, 2])
+
+    found = explain_entry(store, key.entry)
+
+    assert found is not None
+    assert (found.reason, found.same_arguments) == ("code", None)
+    assert "+     return max(x)" in "\n".join(found.differences)
+
+
+# --- the last call, by the code as it is now ---
+
+
+def test_the_last_call_is_compared_with_itself(memory: Memory, edit: Edit) -> None:
+    fit = memory.cache(edit().fit)
+    fit([1, 2])
+    fit([3], rate=0.1)
+    assert fit.explain_again().is_hit
+
+    found = memory.cache(edit("return sum(x)", "return max(x)").fit).explain_again()
+
+    assert (found.reason, found.arguments, found.entries) == ("code", (), 2)
+    assert found.nearest == call_now(fit, [3], rate=0.1)[1].entry
+    assert [unit.name for unit in found.units] == ["analysis.total"]
+
+
+def test_of_nothing_stored_there_is_no_last_call(memory: Memory, edit: Edit) -> None:
+    assert memory.cache(edit().fit).explain_again() is None
+
+
+def test_the_last_call_takes_the_default_of_a_new_parameter(
+    memory: Memory, edit: Edit
+) -> None:
+    memory.cache(edit().fit)([1, 2])
+
+    found = memory.cache(
+        edit("rate=0.5", "rate=0.5, power=2").fit, redact=["power"]
+    ).explain_again()
+
+    (change,) = found.arguments
+    assert (change.name, change.kind, change.now) == ("power", "added", "(redacted)")
+
+
+def test_the_last_call_leaves_out_what_is_ignored_now(
+    memory: Memory, edit: Edit
+) -> None:
+    module = edit()
+    memory.cache(module.fit)([1, 2], rate=0.1)
+
+    found = memory.cache(module.fit, ignore=["rate"]).explain_again()
+
+    assert [(one.name, one.kind) for one in found.arguments] == [("rate", "ignored")]
+
+
+def test_a_last_call_that_is_too_old_is_told(memory: Memory, edit: Edit) -> None:
+    module = edit()
+    memory.cache(module.fit)([1, 2])
+
+    aged = memory.cache(module.fit, expires=0.0)
+
+    assert aged.explain_again().reason == aged.explain([1, 2]).reason == "expired"
 
 
 def test_units_that_are_no_longer_called_are_named(memory: Memory, edit: Edit) -> None:

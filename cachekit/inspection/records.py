@@ -1,0 +1,119 @@
+"""Read the records of entries, and of as few as will do.
+
+To read a record takes longer than to list its entry, and on a remote store a request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from cachekit.errors import StoreError
+from cachekit.memoization import Record
+from cachekit.stores import DictStore, EntryInfo, EntryKey, LocalStore, Store
+from cachekit.stores.base import RECORD, folder_name
+
+T = TypeVar("T")
+
+# What may be looked at while a store is listed: to show how far that is.
+Watch = Callable[[Iterable[EntryInfo]], Iterable[EntryInfo]]
+
+# Requests to a remote store at once. Files of this machine are read by one thread:
+# four took three times as long.
+READERS = 16
+
+# A record may be damaged; that of another entry of the function then has its name.
+_MOST_READ = 5
+
+# In a text a quote has a backslash before it, so that this is found in none. To read
+# all of a record takes ten times as long.
+_SECONDS = re.compile(rb'"seconds_computing": ?([0-9][0-9.e+-]*)[,\s}]')
+
+
+def unwatched(found: Iterable[EntryInfo]) -> Iterable[EntryInfo]:
+    """Return what was found: nobody looks."""
+    return found
+
+
+def read_record(store: Store, key: EntryKey) -> Record | None:
+    """Return the record of an entry; None if it is missing or damaged."""
+    content = _read(store, key)
+    try:
+        return Record.from_json(content) if content is not None else None
+    except ValueError:  # a damaged record hides nothing but itself
+        return None
+
+
+def seconds_computing(store: Store, keys: Sequence[EntryKey]) -> list[float]:
+    """Return what calls took to compute, without reading all of their records."""
+    return read_many(store, keys, _seconds_of)
+
+
+def read_many(
+    store: Store, keys: Sequence[EntryKey], read: Callable[[Store, EntryKey], T]
+) -> list[T]:
+    """Read something of each entry; of a remote store, of many at once."""
+    if isinstance(store, (LocalStore, DictStore)) or len(keys) < 2:
+        return [read(store, key) for key in keys]
+    with ThreadPoolExecutor(READERS, "cachekit-records") as pool:
+        return list(pool.map(lambda key: read(store, key), keys))
+
+
+def function_names(
+    store: Store, folders: dict[str, Sequence[EntryKey]]
+) -> dict[str, str]:
+    """Return the names of functions, by their folders.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    folders : dict of str to sequence of EntryKey
+        For each folder some of its entries; none but the first is read if that is
+        whole. A function of which no record is left goes by its folder.
+    """
+    keys = list(folders.values())
+    firsts = read_many(store, [group[0] for group in keys], _function_of)
+    names = {}
+    for group, first in zip(keys, firsts, strict=True):
+        name = first
+        for key in group[1:_MOST_READ]:
+            name = name or _function_of(store, key)
+        names[group[0].function] = name or group[0].function
+    return names
+
+
+def hits_by_key(store: Store) -> dict[EntryKey, int]:
+    """Return how often each entry was used, by the key that a listing has."""
+    found = {}
+    for path, count in store.hits().items():
+        parts = path.split("/")
+        if len(parts) == 4:
+            folder, fingerprint, prefix, rest = parts
+            found[EntryKey(folder, fingerprint, prefix + rest)] = count
+    return found
+
+
+def _function_of(store: Store, key: EntryKey) -> str | None:
+    record = read_record(store, key)
+    # A record that was put into the folder of another function says nothing of it.
+    if record is None or folder_name(record.function) != folder_name(key.function):
+        return None
+    return record.function
+
+
+def _seconds_of(store: Store, key: EntryKey) -> float:
+    found = _SECONDS.search(_read(store, key) or b"")
+    try:
+        return float(found[1]) if found else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _read(store: Store, key: EntryKey) -> bytes | None:
+    try:
+        return store.read(key, RECORD)
+    except (OSError, StoreError):
+        return None

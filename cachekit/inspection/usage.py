@@ -1,0 +1,247 @@
+"""What takes the room of a store, and what the store has saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cachekit.inspection.choosing import newest_versions
+from cachekit.inspection.records import Watch, function_names, unwatched
+from cachekit.inspection.reports import EntryReport, read_ahead, sum_up
+from cachekit.stores import EntryInfo, EntryKey, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Ages by their names, each up to so many seconds; what is older comes last.
+AGES = (
+    ("last hour", 3600.0),
+    ("last day", 86400.0),
+    ("last week", 7 * 86400.0),
+    ("last month", 30 * 86400.0),
+    ("last year", 365 * 86400.0),
+    ("older", float("inf")),
+)
+
+
+@dataclass(frozen=True)
+class VersionReport:
+    """The stored calls of one version of the code of a function.
+
+    Attributes
+    ----------
+    function : str
+        ``module.qualname``.
+    fingerprint : str
+        Hash of the code.
+    calls, size : int
+        Number of entries, and their bytes.
+    last_used : float
+        Seconds since 1970, exact to an hour.
+    is_stale : bool
+        Whether another version of the function was used after it.
+    """
+
+    function: str
+    fingerprint: str
+    calls: int
+    size: int
+    last_used: float
+    is_stale: bool
+
+
+@dataclass(frozen=True)
+class AgeReport:
+    """The stored calls that were used last at about the same time.
+
+    Attributes
+    ----------
+    used : str
+        When: ``last hour``, ``last day`` and so on; each without those before it.
+    calls, size : int
+        Number of entries, and their bytes.
+    """
+
+    used: str
+    calls: int
+    size: int
+
+
+@dataclass(frozen=True)
+class FunctionStatistics:
+    """What the store has done for one function, as far as its entries are there.
+
+    Attributes
+    ----------
+    function : str
+        ``module.qualname``.
+    hits : int
+        Calls answered by the entries that are stored now.
+    misses : int
+        Calls that were computed, and are stored now. A call that was not stored, or
+        has left the store, is not counted, nor what it was used for.
+    hit_rate : float
+        Hits among hits and misses.
+    seconds_saved : float
+        What the hits would have taken to compute.
+    bytes_saved : int
+        Bytes that the hits read and did not make: of each entry its size, as often as
+        it was used.
+    """
+
+    function: str
+    hits: int
+    misses: int
+    hit_rate: float
+    seconds_saved: float
+    bytes_saved: int
+
+
+def versions(store: Store, *, watch: Watch = unwatched) -> list[VersionReport]:
+    """Sum up the entries of a store by versions of code, the largest first.
+
+    Which is the current version, the last use of each says, so that it is the one that
+    is in use again after an edit was taken back.
+    """
+    listed: list[EntryInfo] = []
+    groups: dict[tuple[str, str], list[EntryInfo]] = {}
+    for info in watch(store.entries()):
+        groups.setdefault((info.key.function, info.key.fingerprint), []).append(info)
+        listed.append(info)
+    newest = newest_versions(listed)
+    samples: dict[str, Sequence[EntryKey]] = {
+        folder: [info.key for info in group] for (folder, _), group in groups.items()
+    }
+    names = function_names(store, samples)
+    reports = [
+        VersionReport(
+            function=names[folder],
+            fingerprint=fingerprint,
+            calls=len(group),
+            size=sum(info.size for info in group),
+            last_used=max(info.last_used for info in group),
+            is_stale=newest[folder] != fingerprint,
+        )
+        for (folder, fingerprint), group in groups.items()
+    ]
+    return sorted(reports, key=lambda one: (-one.size, one.function, one.fingerprint))
+
+
+def ages(
+    store: Store, *, now: float | None = None, watch: Watch = unwatched
+) -> list[AgeReport]:
+    """Sum up the entries of a store by their last use, the latest first.
+
+    All ages are there, also those of no entry.
+    """
+    now = time.time() if now is None else now
+    calls, sizes = [0] * len(AGES), [0] * len(AGES)
+    for info in watch(store.entries()):
+        age = now - info.last_used
+        place = next((n for n, (_, most) in enumerate(AGES) if age < most), -1)
+        calls[place] += 1
+        sizes[place] += info.size
+    names = [name for name, _ in AGES]
+    return [AgeReport(*one) for one in zip(names, calls, sizes, strict=True)]
+
+
+def statistics(store: Store, *, watch: Watch = unwatched) -> list[FunctionStatistics]:
+    """Tell what a store has saved by function, those that saved most time first.
+
+    Processes write their counts when they end; those whose store is on their machine
+    also every ten seconds while they call.
+    """
+    sums = sum_up(store, lambda key: key.function, watch=watch)
+    names = function_names(store, {name: one.samples for name, one in sums.items()})
+    reports = [
+        FunctionStatistics(
+            function=names[folder],
+            hits=one.hits,
+            misses=one.calls,
+            hit_rate=max(one.hits, 0) / max(one.hits + one.calls, 1),
+            seconds_saved=one.seconds_saved,
+            bytes_saved=one.bytes_saved,
+        )
+        for folder, one in sums.items()
+    ]
+    return sorted(reports, key=lambda one: (-one.seconds_saved, one.function))
+
+
+# --- tables ---
+
+
+def to_frame(reports: Iterable[Any]) -> pd.DataFrame:
+    """Make a table of reports, a row for each: of entries, of functions, of versions.
+
+    Times become times of pandas, in UTC. Of entries there are the facts of the record
+    besides, and each argument in short, in columns like ``argument.x``.
+
+    Parameters
+    ----------
+    reports : iterable of dataclasses
+        As the functions of this package return them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Empty if there are no reports.
+
+    Raises
+    ------
+    ImportError
+        If pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            "to_frame() needs pandas, which is not installed; get it with: "
+            "python -m pip install pandas"
+        ) from error
+    made = list(reports)
+    _read_records(made)
+    frame = pd.DataFrame([_row(report) for report in made])
+    for name in ("last_used", "started"):
+        if name in frame:
+            frame[name] = pd.to_datetime(frame[name], utc=True)
+    return frame
+
+
+def _read_records(reports: Iterable[Any]) -> None:
+    """Read the records of entries; of a remote store, many at once."""
+    groups: dict[int, list[EntryReport]] = {}
+    for one in reports:
+        if isinstance(one, EntryReport):
+            groups.setdefault(id(one.store), []).append(one)
+    for group in groups.values():
+        if group[0].store is not None:
+            read_ahead(group[0].store, group)
+
+
+def _row(report: Any) -> dict[str, Any]:
+    row = _row_of_entry(report) if isinstance(report, EntryReport) else asdict(report)
+    if "last_used" in row:
+        row["last_used"] = datetime.fromtimestamp(row["last_used"], UTC)
+    return row
+
+
+def _row_of_entry(entry: EntryReport) -> dict[str, Any]:
+    record = entry.record
+    row = {
+        "function": entry.function,
+        "fingerprint": entry.key.fingerprint,
+        "key": entry.key.digest,
+        "size": entry.size,
+        "last_used": entry.last_used,
+        "hits": entry.hits,
+        "seconds_saved": entry.seconds_saved,
+        "is_pinned": entry.is_pinned,
+        "started": datetime.fromtimestamp(record.began, UTC) if record else None,
+        "seconds_computing": record.seconds_computing if record else None,
+    }
+    for name, facts in (record.arguments if record else {}).items():
+        row[f"argument.{name}"] = facts.get("repr")
+    return row
