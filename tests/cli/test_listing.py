@@ -363,8 +363,7 @@ def test_stats_say_what_the_numbers_mean() -> None:
         "misses",
         "rate",
         "saved",
-        "not",
-        "made",
+        "reused",
     ]
     assert first.split()[:4] == [f"{__name__}.plot", "2", "1", "67%"]
     assert second.split()[:4] == [f"{__name__}.fit", "0", "3", "0%"]

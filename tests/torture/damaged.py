@@ -138,7 +138,7 @@ def _check(root: Path, name: str, way: str) -> None:
     # each call that is computed. One whose `store.json` is gone gets a new one.
     assert told <= misses <= 1, f"{told} warnings, {misses} misses"
     if way == "emptied":
-        assert misses == 0, "store.json is reused again"
+        assert misses == 0, "store.json is not made again"
 
     # What changes a store as a whole may refuse one that is not known to be ours.
     expected = (StoreError, OSError) if is_store_json else ()
