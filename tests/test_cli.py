@@ -537,3 +537,26 @@ def test_what_a_narrow_encoding_cannot_show_does_not_stop_the_listing(
     done = command("ls", name, env={**os.environ, "PYTHONIOENCODING": "ascii"})
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["ls", "ls fit", "info", "du", "stats", "show", "prune --older-than 0s", "verify"],
+)
+def test_what_a_terminal_would_obey_is_written_out(
+    root: Path, filled: str, command: str
+) -> None:
+    del filled
+    for path in root.rglob("record.json"):
+        facts = json.loads(path.read_text())
+        for argument in facts["arguments"].values():
+            argument["repr"] = "\x1b]0;title\x07"
+        path.write_text(json.dumps({**facts, "host": "\x1b[2J"}))
+    name, *options = command.split()
+    if name in ("info", "show"):
+        options.append(inspection.entries(LocalStore(root))[0].key.digest)
+
+    result = invoke(name, *options)
+
+    assert "\x1b" not in result.output
+    assert "\x07" not in result.output

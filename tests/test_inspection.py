@@ -13,6 +13,7 @@ import pytest
 from cachekit import Memory, inspection
 from cachekit.errors import EntryNotFound
 from cachekit.inspection import EntryReport
+from cachekit.memoization import Record
 from cachekit.stores import DictStore, EntryKey, LocalStore, Store
 
 
@@ -266,6 +267,44 @@ def test_a_function_goes_by_the_end_of_its_name(
 
     for end in (name, name.partition(".")[2], name.rpartition(".")[2]):
         assert entry.key in [found.key for found in inspection.select(store, [end])]
+
+
+def test_a_whole_name_goes_before_the_end_of_another(store: LocalStore) -> None:
+    put(store, "analysis.fit", "1")
+    put(store, "deep.analysis.fit", "2")
+
+    (chosen,) = inspection.select(store, ["analysis.fit"])
+
+    assert chosen.key.function == "analysis.fit"
+    assert inspection.select(store, ["deep.analysis.fit"]) != [chosen]
+    for choose in (
+        lambda: inspection.select(store, ["fit"]),
+        lambda: inspection.to_prune(store, inspection.Criteria(function="fit")),
+    ):
+        with pytest.raises(EntryNotFound, match=r"analysis\.fit, deep\.analysis\.fit"):
+            choose()
+
+
+def put(store: LocalStore, function: str, digit: str) -> None:
+    key = EntryKey(function, digit * 32, digit * 32)
+    record = Record(
+        function=function,
+        fingerprint=key.fingerprint,
+        key=key.digest,
+        arguments={},
+        started="2026-01-01T00:00:00+00:00",
+        seconds_computing=1.0,
+        seconds_storing=0.0,
+        value_bytes=1,
+        host="here",
+        python="3.11",
+        cachekit="0",
+        hash_version=1,
+    )
+    with store.stage(key) as staging:
+        staging.write("value", b".")
+        staging.write("record.json", record.to_json())
+        staging.commit()
 
 
 def test_functions_and_entries_are_selected_once_each(

@@ -13,6 +13,7 @@ from cachekit.amounts import counted, format_duration, format_size
 from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import (
     ago,
+    echo,
     print_bars,
     print_json,
     print_table,
@@ -52,7 +53,7 @@ def du(location: str | None, *, by: str, as_json: bool) -> None:
     print_bars(bars)
     calls = sum(one.calls for one in reports)
     size = format_size(sum(one.size for one in reports))
-    click.echo(f"{counted(calls, 'call')}, {size}, in {store.location}")
+    echo(f"{counted(calls, 'call')}, {size}, in {store.location}")
 
 
 def _calls(report: Any) -> str:
@@ -85,7 +86,7 @@ def stats(location: str | None, *, as_json: bool) -> None:
     if len(rows) != 1:
         rows.append(_row(_sum(reports)))
     print_table(("function", "hits", "misses", "rate", "saved", "reused"), rows)
-    click.echo(
+    echo(
         f"hits: calls answered by what is stored at {store.location} now\n"
         f"misses: calls that were computed to store it; rate: hits of both\n"
         f"saved: time the hits would have taken; reused: bytes that they read"

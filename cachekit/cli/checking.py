@@ -15,7 +15,7 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_size
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import print_json
+from cachekit.cli.printing import echo, print_json
 from cachekit.stores import EntryKey, Store, TieredStore
 
 # What is found is read in lines; wider ones are hard to read.
@@ -109,7 +109,7 @@ def doctor(ctx: click.Context, location: str | None, as_json: bool) -> None:
         if not as_json:
             if finding.place != place:
                 place = finding.place
-                click.echo(f"\n{place}")
+                echo(f"\n{place}")
             _print_finding(finding)
     counts = Counter[str](finding.severity for finding in found)
     is_well = not counts["warning"] + counts["problem"]
@@ -117,7 +117,7 @@ def doctor(ctx: click.Context, location: str | None, as_json: bool) -> None:
         findings = [asdict(finding) for finding in found]
         print_json({"is_well": is_well, "findings": findings})
     else:
-        click.echo(f"\n{_verdict(counts)}")
+        echo(f"\n{_verdict(counts)}")
     ctx.exit(0 if is_well else 1)
 
 
@@ -203,14 +203,16 @@ def _put_away(found: inspection.Verified) -> str | None:
         return None
     place = inspection.put_away(found)
     if place is None:
-        return "removed"
+        return "left: it is read only, being written, or whole by now"
+    if place == "removed":
+        return place
     return f"moved to {place.removeprefix(found.store.location).lstrip('/')}"
 
 
 def _print_summary(tally: _Tally, *, repair: bool) -> None:
-    click.echo(tally.summary())
+    echo(tally.summary())
     for line in tally.advice(repair=repair):
-        click.echo(line)
+        echo(line)
 
 
 def _recompute(
@@ -230,8 +232,8 @@ def _recompute(
         tally.recomputed.append(found)
         if found.outcome in ("different", "failed") and not as_json:
             digits = found.key.digest[:12]
-            click.echo(f"{found.outcome:<{_INDENT}}{digits}  {found.function}")
-            click.echo(_wrapped("", found.what))
+            echo(f"{found.outcome:<{_INDENT}}{digits}  {found.function}")
+            echo(_wrapped("", found.what))
     if not as_json:
         _print_recomputed(tally.recomputed)
 
@@ -241,9 +243,9 @@ def _print_recomputed(found: Sequence[inspection.Recomputed]) -> None:
     idle = outcomes.pop("not run", 0)
     told = ", ".join(f"{number:,} {outcome}" for outcome, number in outcomes.items())
     calls = counted(outcomes.total(), "call")
-    click.echo(f"Ran {calls} again{': ' if told else ''}{told}.")
+    echo(f"Ran {calls} again{': ' if told else ''}{told}.")
     if outcomes["different"]:
-        click.echo(
+        echo(
             _wrapped(
                 "",
                 "different: such a function is not deterministic. Give it a seed, sort "
@@ -252,23 +254,23 @@ def _print_recomputed(found: Sequence[inspection.Recomputed]) -> None:
             )
         )
     if idle:
-        click.echo(f"{counted(idle, 'call')} could not be run:")
+        echo(f"{counted(idle, 'call')} could not be run:")
     reasons = Counter(one.what for one in found if one.outcome == "not run")
     for reason, number in reasons.most_common():
-        click.echo(_wrapped(f"{number:>9,}", reason))
+        echo(_wrapped(f"{number:>9,}", reason))
 
 
 def _print_problem(
     store: Store, problem: inspection.Problem, moved: str | None
 ) -> None:
     digits = problem.key.digest[:12]
-    click.echo(f"{problem.kind:<{_INDENT}}{digits}  {problem.function}")
-    click.echo(_wrapped("", problem.what))
+    echo(f"{problem.kind:<{_INDENT}}{digits}  {problem.function}")
+    echo(_wrapped("", problem.what))
     # Paths are to be copied whole.
     if isinstance(store, TieredStore):
-        click.echo(f"{'':<{_INDENT}}in {problem.location}")
+        echo(f"{'':<{_INDENT}}in {problem.location}")
     if moved is not None:
-        click.echo(f"{'':<{_INDENT}}{moved}")
+        echo(f"{'':<{_INDENT}}{moved}")
 
 
 @contextlib.contextmanager
@@ -313,9 +315,9 @@ def _progress(
 
 def _print_finding(finding: inspection.Finding) -> None:
     first = f"{finding.severity:<9}{finding.topic}"
-    click.echo(_wrapped(first, finding.what, indent=_TOPIC))
+    echo(_wrapped(first, finding.what, indent=_TOPIC))
     if finding.advice:
-        click.echo(_wrapped("", f"→ {finding.advice}", indent=_TOPIC))
+        echo(_wrapped("", f"→ {finding.advice}", indent=_TOPIC))
 
 
 # Where the texts of findings begin.

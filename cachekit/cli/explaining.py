@@ -13,7 +13,7 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_duration, format_size
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import print_json
+from cachekit.cli.printing import echo, plain, print_json
 
 # Places in which results differ that are shown.
 _MOST_LEAVES = 20
@@ -170,10 +170,10 @@ def _facts_of(this: inspection.Explanation) -> dict[str, object]:
 def _print_why(found: inspection.Why) -> None:
     _print_explanation(found.explanation)
     if found.last is not None:
-        click.echo("\nThe last time:")
+        echo("\nThe last time:")
         _print_explanation(found.last)
     if not found.is_cached:
-        click.echo(
+        echo(
             "\nThe function is not cached where it is defined: it was taken as cached "
             "here,\nwithout options."
         )
@@ -215,14 +215,14 @@ def _print_records(found: inspection.EntryDifferences) -> None:
     width = max(len(one) for _, one, _ in rows)
     for name, one, other in rows:
         if one != other:
-            click.echo(f"{name:<8}  {one:<{width}}  {other}".rstrip())
+            echo(f"{name:<8}  {one:<{width}}  {other}".rstrip())
         elif name == "function":
-            click.echo(f"{name:<8}  {one}")
+            echo(f"{name:<8}  {one}")
     if found.call is None:
-        click.echo("\nA record is missing or damaged: the calls cannot be compared.")
+        echo("\nA record is missing or damaged: the calls cannot be compared.")
         return
     lines = found.call.differences
-    click.echo("\nThe calls:" if lines else "\nThe calls are equal.")
+    echo("\nThe calls:" if lines else "\nThe calls are equal.")
     for line in lines:
         _print_line(line)
 
@@ -249,22 +249,22 @@ def _shown_fact(entry: inspection.EntryReport, name: str) -> str:
 def _print_values(found: inspection.EntryDifferences) -> None:
     if found.values is None:
         told = "" if found.is_equal is None else " differ, and"
-        text = f"The results{told} cannot be compared: {_plain(found.problem)}."
-        click.echo("\n" + textwrap.fill(text, 80, break_long_words=False))
+        text = f"The results{told} cannot be compared: {plain(found.problem)}."
+        echo("\n" + textwrap.fill(text, 80, break_long_words=False))
         return
     if found.values.is_equal:
-        click.echo("\nThe results are equal.")
+        echo("\nThe results are equal.")
         return
-    click.echo(f"\nThe results differ in {counted(found.values.count, 'place')}:")
+    echo(f"\nThe results differ in {counted(found.values.count, 'place')}:")
     for leaf in found.values.leaves[:_MOST_LEAVES]:
-        click.echo(f"  {leaf.path}: {leaf.text}" if leaf.path else f"  {leaf.text}")
+        echo(f"  {leaf.path}: {leaf.text}" if leaf.path else f"  {leaf.text}")
         for line in leaf.lines:
-            _print_line(_plain(f"    {line}"))
+            _print_line(plain(f"    {line}"))
         if leaf.cells:
             _print_cells(leaf.cells)
     more = found.values.count - _MOST_LEAVES
     if more > 0:
-        click.echo(f"  … {counted(more, 'more place')}")
+        echo(f"  … {counted(more, 'more place')}")
 
 
 def _print_cells(cells: tuple[inspection.Cell, ...]) -> None:
@@ -273,11 +273,6 @@ def _print_cells(cells: tuple[inspection.Cell, ...]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         texts = [
-            f"{_plain(text):<{width}}" for text, width in zip(row, widths, strict=True)
+            f"{plain(text):<{width}}" for text, width in zip(row, widths, strict=True)
         ]
-        click.echo(f"    {'  '.join(texts)}".rstrip())
-
-
-def _plain(text: str) -> str:
-    """Write out what a terminal would obey; a store may hold what others wrote."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        echo(f"    {'  '.join(texts)}".rstrip())

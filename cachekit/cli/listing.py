@@ -15,6 +15,7 @@ from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import (
     ago,
     call_text,
+    echo,
     entry_facts,
     print_facts,
     print_json,
@@ -119,7 +120,7 @@ def ls(
     elif chosen == inspection.Conditions():
         _print_empty(store)
     else:
-        click.echo(f"No call at {store.location} is like that.")
+        echo(f"No call at {store.location} is like that.")
 
 
 @click.command()
@@ -140,7 +141,7 @@ def info(entry: str, location: str | None, as_json: bool) -> None:
 
 
 def _print_empty(store: Store) -> None:
-    click.echo(
+    echo(
         f"Nothing is stored at {store.location} yet.\n"
         f"Decorate a function with @cachekit.cache and call it, or try: "
         f"cachekit run topics"
@@ -166,7 +167,7 @@ def _print_functions(
     size = sum(report.size for report in reports)
     saved = sum(report.seconds_saved for report in reports)
     more = len(reports) - len(rows)
-    click.echo(
+    echo(
         f"{counted(calls, 'call')}, {format_size(size)}, "
         f"{format_duration(saved)} saved, in {store.location}"
         + (f" (with {counted(more, 'function')} not shown)" if more else "")

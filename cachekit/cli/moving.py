@@ -118,7 +118,7 @@ def _print_transfer(
     what: str, done: Transfer, *, as_json: bool, err: bool = False
 ) -> None:
     if as_json:
-        print_json(asdict(done))
+        print_json(asdict(done), err=err)
     else:
         _say(what, done, err=err)
     _exit_if_failed(done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -33,9 +34,32 @@ _WIDEST_BAR = 40
 _NARROWEST_BAR = 8
 
 
-def print_json(facts: object) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(facts, indent=1))
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines; what a terminal would obey is written out.
+
+    A store may hold what others wrote.
+    """
+    click.echo("\n".join(plain(line) for line in text.split("\n")), err=err)
+
+
+def plain(line: str) -> str:
+    """Write out what a terminal would obey."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def print_json(facts: object, *, err: bool = False) -> None:
+    """Print one JSON document, in which numbers that JSON has not are null."""
+    click.echo(json.dumps(_in_json(facts), indent=1, allow_nan=False), err=err)
+
+
+def _in_json(facts: object) -> object:
+    if isinstance(facts, dict):
+        return {key: _in_json(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [_in_json(value) for value in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
 
 
 def print_count(
@@ -47,7 +71,7 @@ def print_count(
         print_json({done: len(chosen), "bytes": size})
     else:
         entries = counted(len(chosen), "entry")
-        click.echo(f"{done.capitalize()} {entries}, {format_size(size)}.")
+        echo(f"{done.capitalize()} {entries}, {format_size(size)}.")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -70,7 +94,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         lines.append("  ".join(filled).rstrip())
     click.secho(lines[0], bold=True)
     if len(lines) > 1:
-        click.echo("\n".join(lines[1:]))
+        echo("\n".join(lines[1:]))
 
 
 def _fill(cell: str, width: int, is_text: bool) -> str:
@@ -106,7 +130,7 @@ def print_facts(lines: Sequence[tuple[str, str]]) -> None:
             text, room, break_long_words=False, break_on_hyphens=False
         ) or [""]
         for number, piece in enumerate(pieces):
-            click.echo(f"{'' if number else label:<{width}}  {piece}")
+            echo(f"{'' if number else label:<{width}}  {piece}")
 
 
 def print_bars(rows: Sequence[tuple[str, float, str]]) -> None:
@@ -125,7 +149,7 @@ def print_bars(rows: Sequence[tuple[str, float, str]]) -> None:
     for (label, size, note), text in zip(rows, sizes, strict=True):
         name = shorten(label, labels, at_start=True)
         bar = draw_bar(size / most, length, blocks)
-        click.echo(
+        echo(
             f"{name:<{labels}}  {text:>{columns[0]}}  {bar:<{length}}  {note}".rstrip()
         )
 

@@ -9,7 +9,7 @@ import click
 
 from cachekit import inspection
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import print_json
+from cachekit.cli.printing import echo, print_json
 from cachekit.errors import CacheKitError, UntrustedContent
 
 # What is shown without `--full`: characters, lines, items of a generator, and rows.
@@ -60,8 +60,12 @@ def show(
         facts = {"key": key.digest, "value": heading, "items": loaded.items}
         print_json({**facts, "text": text if is_whole else _abridged(text)})
         return
-    click.echo(heading)
-    click.echo(text if is_whole else f"{_abridged(text)}\n… all of it with --full")
+    echo(heading)
+    shown = text if is_whole else f"{_abridged(text)}\n… all of it with --full"
+    if sys.stdout.isatty():
+        echo(shown)
+    else:  # a program gets the text as it is
+        click.echo(shown)
 
 
 def _heading(loaded: inspection.Loaded) -> str:

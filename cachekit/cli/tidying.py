@@ -12,7 +12,7 @@ from cachekit import inspection
 from cachekit.amounts import counted, format_size
 from cachekit.cli.measures import as_age, as_size
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import ago, print_count, print_json, print_table
+from cachekit.cli.printing import ago, echo, print_count, print_json, print_table
 from cachekit.stores import Store
 
 
@@ -143,11 +143,9 @@ def prune(
         facts = {"is_done": yes, "entries": len(leaving), "bytes": size}
         print_json({**facts, "functions": functions})
     elif yes:
-        click.echo(
-            f"Removed {counted(len(leaving), 'entry')}; freed {format_size(size)}."
-        )
+        echo(f"Removed {counted(len(leaving), 'entry')}; freed {format_size(size)}.")
     elif not leaving:
-        click.echo("Nothing would leave.")
+        echo("Nothing would leave.")
     else:
         _print_pruned(store, reports)
 
@@ -166,7 +164,7 @@ def _print_pruned(store: Store, reports: Sequence[inspection.PrunedFunction]) ->
     print_table(("function", "why", "calls", "size", "used"), rows)
     calls = sum(report.calls for report in reports)
     size = format_size(sum(report.size for report in reports))
-    click.echo(
+    echo(
         f"{counted(calls, 'entry')}, {size}, would leave {store.location}\n"
         f"Nothing was removed; --yes does that."
     )
@@ -198,10 +196,10 @@ def sweep(location: str | None, keep_damaged: float, as_json: bool) -> None:
         facts = [asdict(one) for one in removed]
         print_json({"removed": len(removed), "bytes": size, "leftovers": facts})
     elif not removed:
-        click.echo("Nothing was left over.")
+        echo("Nothing was left over.")
     else:
         for kind, number in Counter(one.kind for one in removed).items():
             of_kind = sum(one.size for one in removed if one.kind == kind)
-            click.echo(f"{kind:<14}{number:>7,}{format_size(of_kind):>10}")
+            echo(f"{kind:<14}{number:>7,}{format_size(of_kind):>10}")
         things = counted(len(removed), "leftover")
-        click.echo(f"Removed {things}; freed {format_size(size)}.")
+        echo(f"Removed {things}; freed {format_size(size)}.")

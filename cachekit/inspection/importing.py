@@ -29,6 +29,11 @@ def is_function_name(name: str) -> bool:
     return ":" in name.rpartition("/")[2] or bool(_NAME.fullmatch(name))
 
 
+def is_module_name(name: str) -> bool:
+    """Tell whether a name is made of modules: no file, which a record might name."""
+    return bool(_NAME.fullmatch(name))
+
+
 def import_function(name: str) -> object:
     """Import a function, with the current folder first in the search.
 
@@ -110,6 +115,7 @@ def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
     if spec is None:
         raise ValueError(f"there is no module {name} in {Path.cwd()} or installed")
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
     sys.modules[name] = module
     if spec.loader is None:  # a folder of modules, without `__init__.py`
         return module
@@ -119,6 +125,10 @@ def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
         except (CacheMiss, SystemExit):  # it is a script; up to here it is defined
             return module
         except Exception as error:
+            if before is None:  # nobody is to find half a module
+                del sys.modules[name]
+            else:
+                sys.modules[name] = before
             raise ValueError(
                 f"importing {name} failed: {type(error).__name__}: {error}"
             ) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from cachekit.errors import StoreError
 from cachekit.memoization import default_location
@@ -52,15 +53,16 @@ def configured_location(folder: Path | None = None) -> str | None:
     if nearest is None:
         return None
     try:
-        facts = tomllib.loads(nearest.read_text(encoding="utf-8"))
+        facts: Any = tomllib.loads(nearest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{nearest} cannot be read: {error}") from error
-    table = facts.get("tool", {}).get("cachekit", {})
-    location = table.get("location") if isinstance(table, dict) else None
+    location = facts
+    for name in ("tool", "cachekit", "location"):
+        location = location.get(name) if isinstance(location, dict) else None
     if location is None:
         return None
     if not isinstance(location, str) or not location:
         raise StoreError(f"location in {nearest} is to be a text, not {location!r}")
     if "://" in location:
         return location
-    return str(nearest.parent / Path(location).expanduser())
+    return str(nearest.parent / os.path.expanduser(location))  # noqa: PTH111

@@ -13,7 +13,12 @@ from typing import Literal
 
 from cachekit.errors import EntryNotFound
 from cachekit.inspection.choosing import newest_versions
-from cachekit.inspection.records import function_names, read_many, read_record
+from cachekit.inspection.records import (
+    folders_named,
+    function_names,
+    read_many,
+    read_record,
+)
 from cachekit.stores import EntryInfo, EntryKey, Store
 from cachekit.stores.eviction import Candidate, Limits, or_endless, to_evict
 
@@ -31,8 +36,9 @@ class Criteria:
     ----------
     stale : bool
         Whether entries leave that are of a version of their function's code other than
-        the one used last. What the code reads counts as code: a function that was made
-        with other values in it has another version.
+        the one used last. Uses are noted once an hour: a version that was taken up
+        again within the hour may be one of them. What the code reads counts as code: a
+        function that was made with other values in it has another version.
     older_than : float or None
         Seconds since the last use, which is exact to an hour.
     expired : float or None
@@ -126,7 +132,7 @@ def to_prune(
     Raises
     ------
     EntryNotFound
-        If there is no function of that name.
+        If there is no function of that name, or it is the end of several.
     """
     if criteria.is_empty:
         return []
@@ -204,14 +210,10 @@ def _entries_of(store: Store, function: str | None) -> list[EntryInfo]:
     for info in store.entries():
         groups.setdefault(info.key.function, []).append(info)
     names = function_names(store, {name: _keys(one) for name, one in groups.items()})
-    wanted = {folder for folder, name in names.items() if _ends_in(name, function)}
+    wanted = folders_named(names, function, store)
     if not wanted:
         raise EntryNotFound(f"{store.location} has no function named {function!r}")
     return [info for folder in wanted for info in groups[folder]]
-
-
-def _ends_in(name: str, end: str) -> bool:
-    return bool(end) and (name == end or name.endswith(f".{end}"))
 
 
 def _keys(some: Sequence[EntryInfo | Leaving]) -> list[EntryKey]:

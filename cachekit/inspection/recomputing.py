@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from cachekit.errors import CacheKitError
 from cachekit.inspection.differences import compare_values
-from cachekit.inspection.importing import import_function
+from cachekit.inspection.importing import import_function, is_module_name
 from cachekit.inspection.records import read_record
 from cachekit.inspection.reports import store_at
 from cachekit.inspection.values import load_value
@@ -117,6 +117,8 @@ def _reason_against(record: Record) -> str | None:
         return "it makes files"
     if "<" in record.function:
         return "its function is made inside of another"
+    if not is_module_name(record.function):  # records are not signed
+        return "its function is not in a module"
     try:
         for facts in record.arguments.values():
             value = ast.literal_eval(facts["repr"])

@@ -6,11 +6,11 @@ To read a record takes longer than to list its entry, and on a remote store a re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from cachekit.errors import StoreError
+from cachekit.errors import EntryNotFound, StoreError
 from cachekit.memoization import Record
 from cachekit.stores import DictStore, EntryInfo, EntryKey, LocalStore, Store
 from cachekit.stores.base import RECORD, folder_name
@@ -83,6 +83,42 @@ def function_names(
             name = name or _function_of(store, key)
         names[group[0].function] = name or group[0].function
     return names
+
+
+def folders_named(names: Mapping[str, str], wanted: str, store: Store) -> list[str]:
+    """Return the folder of the function that a person means; none if there is none.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        The names of functions, by their folders.
+    wanted : str
+        A function's name, the end of it, or its folder.
+    store : Store
+        Where they are.
+
+    Raises
+    ------
+    EntryNotFound
+        If it is the end of several names.
+    """
+    whole = [
+        folder
+        for folder, name in names.items()
+        if wanted == name or folder_name(wanted) == folder
+    ]
+    if whole or not wanted:
+        return whole
+    ends = {
+        folder: name for folder, name in names.items() if name.endswith(f".{wanted}")
+    }
+    if len(ends) > 1:
+        some = ", ".join(sorted(ends.values())[:4])
+        raise EntryNotFound(
+            f"{wanted!r} may be {len(ends)} functions of {store.location}: {some}; "
+            f"give more of its name"
+        )
+    return list(ends)
 
 
 def hits_by_key(store: Store) -> dict[EntryKey, int]:

@@ -13,6 +13,7 @@ from cachekit.inspection.choosing import NO_CONDITIONS, Conditions, Order, in_or
 from cachekit.inspection.locating import location_for
 from cachekit.inspection.records import (
     Watch,
+    folders_named,
     function_names,
     hits_by_key,
     read_many,
@@ -23,7 +24,6 @@ from cachekit.inspection.records import (
 from cachekit.memoization import Record
 from cachekit.memoization.locations import store_for
 from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store
-from cachekit.stores.base import folder_name
 
 # A digest is found by its first digits, but not by fewer than these.
 SHORTEST_PREFIX = 4
@@ -345,16 +345,15 @@ def select(
     Raises
     ------
     EntryNotFound
-        If one of the names stands for nothing; then nothing is selected.
+        If one of the names stands for nothing, or may be several functions; then
+        nothing is selected.
     """
     stored = list(watch(store.entries()))
     functions = _folders(store, stored)
     chosen: set[str] = set()
     single: list[EntryReport] = []
     for name in names:
-        folders = [
-            folder for folder, full in functions.items() if _is(folder, full, name)
-        ]
+        folders = folders_named(functions, name, store)
         chosen.update(folders)
         if not folders:
             single.append(find(store, name))
@@ -386,12 +385,6 @@ def _folders(store: Store, stored: Iterable[EntryInfo]) -> dict[str, str]:
         if len(group) < _SAMPLES:
             group.append(info.key)
     return function_names(store, {**samples})
-
-
-def _is(folder: str, function: str, name: str) -> bool:
-    """Tell whether a name means a function: its own, the end of it, or its folder's."""
-    is_end = bool(name) and function.endswith(f".{name}")
-    return is_end or name == function or folder_name(name) == folder
 
 
 def _reports(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cachekit.inspection.verification import DAMAGED, parts_of
+from cachekit.inspection.verification import DAMAGED, parts_to_change
 from cachekit.stores import LocalStore, RemoteStore, Store, statistics
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.layout import check_store
@@ -65,7 +65,8 @@ def leftovers(
     Parameters
     ----------
     store : Store
-        Where to look; of a near and a far one in both.
+        Where to look; of a near and a far one in both, but not in one that is only to
+        be read.
     keep_damaged : float, default a week
         For so many seconds entries stay that were put away as damaged.
 
@@ -75,7 +76,7 @@ def leftovers(
         If what is there is a store of another kind or format, or cannot be reached.
     """
     found: list[Leftover] = []
-    for part in parts_of(store):
+    for part in parts_to_change(store):
         if isinstance(part, LocalStore):
             if _is_ours(_content(part.root / STORE), part):
                 found += _local_leftovers(part, keep_damaged)
@@ -103,7 +104,7 @@ def sweep(
     """
     found = leftovers(store, keep_damaged=keep_damaged)
     removed: list[Leftover] = []
-    for part in parts_of(store):
+    for part in parts_to_change(store):
         mine = [one for one in found if one.location == part.location]
         if isinstance(part, LocalStore) and mine:
             removed += _sweep_local(part, mine)
@@ -187,7 +188,8 @@ def _remove(path: Path) -> None:
 
 def _below(folder: Path) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
+        # A link would lead to files of somebody else.
+        return [] if folder.is_symlink() else sorted(folder.iterdir())
     except OSError:
         return []
 

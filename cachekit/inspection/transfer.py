@@ -10,12 +10,13 @@ import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import IO, BinaryIO, Protocol
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Protocol
 
-from cachekit.errors import StoreError
+from cachekit.errors import CacheKitError, StoreError
 from cachekit.hashing import HASH_VERSION
 from cachekit.stores import EntryKey, Store, open_store
 from cachekit.stores.base import FILES, PIN, RECORD, VALUE, Staging, folder_name
@@ -33,6 +34,9 @@ AT_ONCE = 8
 
 # After so many failures, one after the other, the place is thought to be gone.
 MOST_FAILURES = 10
+
+# The description of a code version has kilobytes.
+LARGEST = 64 << 20
 
 # Told of each entry that is done: its bytes.
 Progress = Callable[[int], object]
@@ -224,35 +228,67 @@ def export_entries(
             if code not in described:
                 described.add(code)
                 _add(archive, code, store.read_code(one.key))
-            if _add_entry(archive, store, one):
-                done = replace(
-                    done, copied=done.copied + 1, bytes=done.bytes + one.size
-                )
+            try:
+                failure = _add_entry(archive, store, one)
+            except _Unreadable as error:
+                failure = str(error)
+            if failure is None:
+                size = done.bytes + one.size
+                done = replace(done, copied=done.copied + 1, bytes=size)
             else:
-                failures.append((one.key.path, "it has gone, or is being replaced"))
+                failures.append((one.key.path, failure))
+            _forget_members(archive)
             if progress is not None:
                 progress(one.size)
     return replace(done, failures=tuple(failures))
 
 
-def _add_entry(archive: tarfile.TarFile, store: Store, one: Listed) -> bool:
-    record = store.read(one.key, RECORD)
-    value = store.peek(one.key)
-    if value is None:
-        return False
-    with value:
-        if store.read(one.key, RECORD) != record:  # the two belong together
-            return False
+class _Unreadable(Exception):
+    """A part of an entry that cannot be read, before anything of it was written."""
+
+
+def _add_entry(archive: tarfile.TarFile, store: Store, one: Listed) -> str | None:
+    """Write an entry; return why it was not written, or only in part.
+
+    The value comes last, and makes the entry: without it the rest is passed over.
+    """
+    with ExitStack() as opened:
+        try:
+            record = store.read(one.key, RECORD)
+            value = store.peek(one.key)
+            if value is None:
+                return "it has gone"
+            opened.enter_context(value)
+            files = _files_of(store, one.key, record, opened)
+            if store.read(one.key, RECORD) != record:  # all of it belongs together
+                return "it was replaced meanwhile"
+        except (OSError, CacheKitError) as error:
+            raise _Unreadable(str(error)) from error
         _add(archive, f"{one.key.path}/{RECORD}", record)
-        names = file_names(record)
-        if names:
-            folder = store.files(one.key, names)
-            for name in names:
-                with (folder / name).open("rb") as file:
-                    _add_file(archive, f"{one.key.path}/{FILES}/{name}", file)
+        for name, path in files.items():
+            with path.open("rb") as file:
+                _add_file(archive, f"{one.key.path}/{FILES}/{name}", file)
         _add(archive, f"{one.key.path}/{PIN}", b"" if one.is_pinned else None)
-        _add_file(archive, f"{one.key.path}/{VALUE}", value)  # last: it makes the entry
-    return True
+        _add_file(archive, f"{one.key.path}/{VALUE}", value)
+    return None
+
+
+def _files_of(
+    store: Store, key: EntryKey, record: bytes | None, opened: ExitStack
+) -> dict[str, Path]:
+    """Return where the files of an entry are on this machine."""
+    names = file_names(record)
+    if not names:
+        return {}
+    folder = store.files(key, names)
+    for name in names:
+        opened.enter_context((folder / name).open("rb"))  # it can be read
+    return {name: folder / name for name in names}
+
+
+def _forget_members(archive: Any) -> None:
+    """Let go of the list that an archive keeps: a million entries take a gigabyte."""
+    archive.members = []
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes | None) -> None:
@@ -291,7 +327,8 @@ def import_entries(file: Readable, store: Store) -> Transfer:
                 if content is None:
                     raise StoreError(f"{member.name!r} is no file")
                 reader.take(member.name, content)
-    except (tarfile.TarError, EOFError) as error:
+                _forget_members(archive)
+    except (tarfile.TarError, EOFError, ValueError) as error:
         raise StoreError(
             f"no archive of entries, or a damaged one: {error}; "
             f"{reader.done.copied} entries were read"
@@ -339,6 +376,14 @@ class _Rejoined(BytesIO):
         return start[:size] or self._rest.read(size)
 
 
+def _small(content: IO[bytes]) -> bytes:
+    """Read what is held in memory, which somebody may have made large."""
+    found = content.read(LARGEST + 1)
+    if len(found) > LARGEST:
+        raise StoreError(f"a description in the archive has more than {LARGEST} bytes")
+    return found
+
+
 class _Reader:
     """Puts the members of an archive into a store, an entry at a time."""
 
@@ -354,7 +399,7 @@ class _Reader:
 
     def take(self, name: str, content: IO[bytes]) -> None:
         if name == "store.json":
-            check_store(content.read(), "the archive")
+            check_store(_small(content), "the archive")
             self.is_ours = True
             return
         found = _MEMBER.fullmatch(name)
@@ -366,7 +411,7 @@ class _Reader:
             raise StoreError(f"no archive of entries: {name!r} is no part of one")
         if not digest:
             if self._store.read_code(key) is None:
-                self._store.write_code(key, content.read())
+                self._store.write_code(key, _small(content))
         elif key.path not in self._there:
             self._take_part(key, found["name"], content)
         elif found["name"] == VALUE:

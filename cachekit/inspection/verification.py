@@ -7,6 +7,7 @@ that their calls are computed again.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections import deque
@@ -39,7 +40,7 @@ from cachekit.stores import (
     TieredStore,
 )
 from cachekit.stores.base import FILES, RECORD, folder_name
-from cachekit.stores.layout import is_inside
+from cachekit.stores.layout import check_store, is_inside
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,8 +53,11 @@ REMOTE_THREADS = 8
 
 Kind = Literal["damaged", "untrusted", "unsupported", "unreadable"]
 
+# An entry of a service is let alone for so long after a part of it was written.
+UPLOAD_SECONDS = 600.0
+
 _ADVICE: dict[Kind, str] = {
-    "damaged": "the next call computes it again; --repair moves it away now",
+    "damaged": "the next call computes it again, once --repair has moved it away",
     "untrusted": "with this signing key it is computed again; `cachekit rm` removes it",
     "unsupported": "it is left alone: read it with the version that wrote it",
     "unreadable": "look at the disk and at the rights of the file",
@@ -103,6 +107,8 @@ class Verified:
         Bytes that were checked.
     is_signature_unknown : bool
         Whether it is signed, and there was no key to check that with.
+    is_read_only : bool
+        Whether the store is only to be read here.
     problem : Problem or None
         The first that was found.
     """
@@ -111,6 +117,7 @@ class Verified:
     key: EntryKey
     size: int
     is_signature_unknown: bool = False
+    is_read_only: bool = False
     problem: Problem | None = None
 
 
@@ -119,6 +126,13 @@ def parts_of(store: Store) -> list[Store]:
     if isinstance(store, TieredStore):
         return [*parts_of(store.near), *parts_of(store.far)]
     return parts_of(store.store) if isinstance(store, ReadOnlyStore) else [store]
+
+
+def parts_to_change(store: Store) -> list[Store]:
+    """Return those of them that may be written to."""
+    if isinstance(store, TieredStore):
+        return [*parts_to_change(store.near), *parts_to_change(store.far)]
+    return [] if isinstance(store, ReadOnlyStore) else [store]
 
 
 def signing_secret(variable: str | None = None) -> bytes | None:
@@ -172,6 +186,7 @@ def verify(
         If the store itself cannot be read.
     """
     chosen = None if keys is None else list(keys)
+    writable = parts_to_change(store)
     for part in parts_of(store):
 
         def look_at(key: EntryKey, part: Store = part) -> Verified | None:
@@ -181,20 +196,37 @@ def verify(
         found = chosen if chosen is not None else (one.key for one in part.entries())
         for verified in _in_order(look_at, found, count):
             if verified is not None:
-                yield verified
+                yield replace(verified, is_read_only=part not in writable)
 
 
 def put_away(found: Verified) -> str | None:
-    """Take a damaged entry out of the way; return where it is now.
+    """Take a damaged entry out of the way; say what became of it.
 
     In a local store it goes below the folder ``.damaged``, to be looked at; elsewhere
-    it is removed, and the answer is None. Only what is damaged should be put away:
-    what is not trusted with one key may be so with another.
+    it is removed. It stays where it is if it is whole by now, or being written, if the
+    store is only to be read, and if it is not damaged: what is not trusted with one key
+    may be so with another.
+
+    Returns
+    -------
+    str or None
+        The folder that it is in now, or ``"removed"``; None if it stays.
+
+    Raises
+    ------
+    StoreError
+        If the store has another format, in which the entry may be right.
     """
     store, key = found.store, found.key
+    if found.is_read_only or _is_being_written(store, key):
+        return None
+    again = _verify_entry(store, key, None)
+    if again is None or again.problem is None or again.problem.kind != "damaged":
+        return None
     if not isinstance(store, LocalStore):
         store.delete(key)
-        return None
+        return "removed"
+    check_store((store.root / "store.json").read_bytes(), store.location)
     source = store.root / key.path
     name = f"{key.function}-{key.digest[:12]}-{time.time_ns():x}"
     target = store.root / DAMAGED / name
@@ -205,6 +237,18 @@ def put_away(found: Verified) -> str | None:
         return None
     os.utime(target)  # from now on it is kept for a while
     return str(target)
+
+
+def _is_being_written(store: Store, key: EntryKey) -> bool:
+    """Tell whether parts of an entry are so new that others may be on their way.
+
+    A local store shows an entry when it is whole; a service does so file by file.
+    """
+    if not isinstance(store, RemoteStore):
+        return False
+    now = time.time()
+    ages = [now - at for _, at in store.service.find(key.path).values() if at > 0]
+    return min(ages, default=math.inf) < UPLOAD_SECONDS
 
 
 def _threads_for(store: Store) -> int:

@@ -9,6 +9,7 @@ import logging
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -241,7 +242,7 @@ class Memory(Logger):
     @property
     def only_hits(self) -> bool:
         """Whether calls without a stored result raise `CacheMiss`."""
-        return self._only_hits or self._times_offline > 0 or _times_all_offline > 0
+        return self._only_hits or self._times_offline > 0 or _is_all_offline.get()
 
     @overload
     def cache(
@@ -490,17 +491,17 @@ def cache(func: Any = None, **options: Any) -> Any:
 def all_offline() -> Iterator[None]:
     """Have no function of any memory compute in a ``with`` block.
 
-    A call without a stored result raises `CacheMiss`.
+    A call without a stored result raises `CacheMiss`. It holds for what this thread, or
+    this task, does.
     """
-    global _times_all_offline
-    _times_all_offline += 1
+    before = _is_all_offline.set(True)
     try:
         yield
     finally:
-        _times_all_offline -= 1
+        _is_all_offline.reset(before)
 
 
-_times_all_offline = 0
+_is_all_offline: ContextVar[bool] = ContextVar("all offline", default=False)
 
 
 def default_memory() -> Memory:

@@ -135,8 +135,11 @@ class CallCounter:
     def save(self, store: Store) -> None:
         """Add the hits since the last time to the store's statistics."""
         self._count_recent()
-        with self._lock:
-            hits, self._unsaved = self._unsaved, Counter()
+        hits: Counter[EntryKey] = Counter()
+        with self._lock, contextlib.suppress(KeyError):
+            while True:  # one by one, for a signal handler may save in the midst of it
+                key, count = self._unsaved.popitem()
+                hits[key] = count
         if hits:
             _add_quietly(store, hits)
 

@@ -169,7 +169,9 @@ class FileLeases(Leases):
 
     def _abandoned(self, now: float) -> list[tuple[Path, bytes]]:
         """Return what nobody holds any more, and what it says."""
-        found = []
+        found: list[tuple[Path, bytes]] = []
+        if self._folder.is_symlink():  # to files of somebody else
+            return found
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
                 if path.suffix == ".waits":

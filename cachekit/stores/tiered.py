@@ -32,6 +32,7 @@ from cachekit.stores.base import (
 )
 from cachekit.stores.copying import write_copy
 from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.local import TOUCH_SECONDS
 from cachekit.stores.sending import UntilSent, sending_between
 
 # Of so many entries it is known that they were opened far.
@@ -291,14 +292,22 @@ class TieredStore(Store):
     # --- listing ---
 
     def entries(self, function: str | None = None) -> Iterator[EntryInfo]:
-        """List the entries of both, those that are in both as they are near."""
-        seen = set()
-        for info in self.near.entries(function):
-            seen.add(info.key.path)
-            yield info
+        """List the entries of both; one that is in both is pinned if either is.
+
+        And it was used when either was last used.
+        """
+        near = {info.key.path: info for info in self.near.entries(function)}
         for info in self.far.entries(function):
-            if info.key.path not in seen:
+            also = near.pop(info.key.path, None)
+            if also is None:
                 yield info
+                continue
+            is_pinned = also.is_pinned or info.is_pinned
+            # Uses are noted once an hour, and what is far was written a moment later.
+            is_later = info.last_used - also.last_used > TOUCH_SECONDS
+            last_used = info.last_used if is_later else also.last_used
+            yield also._replace(is_pinned=is_pinned, last_used=last_used)
+        yield from near.values()
 
     # --- code versions and statistics ---
 

@@ -11,7 +11,7 @@ import pytest
 from cachekit import Memory, inspection
 from cachekit.errors import EntryNotFound
 from cachekit.inspection import Criteria, EntryReport
-from cachekit.stores import DictStore, LocalStore, RemoteStore, Store
+from cachekit.stores import DictStore, LocalStore, RemoteStore, Store, TieredStore
 
 DAY = 86400.0
 
@@ -257,3 +257,19 @@ def test_what_leaves_is_summed_up_by_function_and_reason(store: LocalStore) -> N
         (f"{__name__}.fit", "unused", 1),
     ]
     assert sum(report.size for report in reports) == sum(one.size for one in chosen)
+
+
+def test_what_is_pinned_or_used_far_away_stays_there(tmp_path: Path) -> None:
+    near, far = LocalStore(tmp_path / "near"), LocalStore(tmp_path / "far")
+    both = TieredStore(near, far)
+    fill(both, calls=3)
+    for x in range(3):
+        for function in ("fit", "plot"):
+            age(near, entry_of(near, function, x), 90 * DAY)
+            age(far, entry_of(far, function, x), 90 * DAY)
+    far.pin(entry_of(far, "fit", 0).key)
+    age(far, entry_of(far, "fit", 1), 0)
+
+    assert leaving(both, older_than=30 * DAY, function=f"{__name__}.fit") == {
+        ("fit", "2")
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from cachekit import inspection
 from cachekit.inspection import Recomputed
-from cachekit.stores import LocalStore
+from cachekit.stores import EntryKey, LocalStore
 
 MODULE = """
 import os
@@ -183,3 +184,21 @@ def test_nothing_is_stored(folder: Path) -> None:
     recomputed(folder)
 
     assert inspection.entries(LocalStore(folder / "store")) == before
+
+
+def test_a_record_names_no_file_to_be_run(folder: Path) -> None:
+    call(folder, "square(3)")
+    (path,) = (folder / "store").rglob("record.json")
+    (folder / "evil.py").write_text("open('ran', 'w').close()\ndef f(x): return x\n")
+    key = next(iter(LocalStore(folder / "store").entries())).key
+    evil = f"{folder}/evil.py:f"
+    other = LocalStore(folder / "store").root / EntryKey(evil, *key[1:]).path
+    other.mkdir(parents=True)
+    record = json.loads(path.read_text())
+    (other / "record.json").write_text(json.dumps({**record, "function": evil}))
+    (other / "value").write_bytes((path.parent / "value").read_bytes())
+
+    found = recomputed(folder)
+
+    assert "its function is not in a module" in {one.what for one in found}
+    assert not (folder / "ran").exists()

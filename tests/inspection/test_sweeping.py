@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,13 @@ import pytest
 from cachekit import Memory, inspection
 from cachekit.errors import StoreError
 from cachekit.inspection import put_away
-from cachekit.stores import DictStore, EntryKey, LocalStore, RemoteStore
+from cachekit.stores import (
+    DictStore,
+    EntryKey,
+    LocalStore,
+    ReadOnlyStore,
+    RemoteStore,
+)
 
 KEY = EntryKey("analysis.fit", "1" * 32, "2" * 32)
 
@@ -199,3 +206,32 @@ def test_of_a_remote_store_what_is_old_or_damaged_goes(tmp_path: Path) -> None:
 
 def test_what_is_in_memory_has_no_leftovers() -> None:
     assert inspection.sweep(DictStore()) == []
+
+
+@pytest.mark.parametrize("name", [".damaged", ".leases", ".stats"])
+def test_a_link_leads_to_files_of_somebody_else(tmp_path: Path, name: str) -> None:
+    store = LocalStore(tmp_path / "store")
+    Memory(store).cache(len)("abc")
+    others = tmp_path / "others"
+    (others / "inside").mkdir(parents=True)
+    (others / "thesis.json").write_text("not for you")
+    long_ago = time.time() - 1e8
+    for path in (others / "thesis.json", others / "inside"):
+        os.utime(path, (long_ago, long_ago))
+    place = store.root / name
+    if place.exists():
+        shutil.rmtree(place)
+    place.symlink_to(others)
+
+    assert inspection.sweep(store) == []
+    assert sorted(path.name for path in others.iterdir()) == ["inside", "thesis.json"]
+
+
+def test_a_store_that_is_only_to_be_read_is_not_swept(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    Memory(store).cache(len)("abc")
+    (store.root / ".stats").mkdir(exist_ok=True)
+    (store.root / ".stats" / "broken.json").write_text("{")
+
+    assert inspection.sweep(ReadOnlyStore(store)) == []
+    assert [one.kind for one in inspection.sweep(store)] == ["statistics"]
