@@ -71,7 +71,8 @@ _REASONS = {
     "--stale",
     is_flag=True,
     help="Of each function, all but the version of its code that was used last. "
-    "Values that the code reads are part of it.",
+    "Values that the code reads are part of it. Uses are noted once an hour: what "
+    "was taken up again within the hour may leave.",
 )
 @click.option(
     "--older-than",

@@ -57,7 +57,7 @@ Kind = Literal["damaged", "untrusted", "unsupported", "unreadable"]
 UPLOAD_SECONDS = 600.0
 
 _ADVICE: dict[Kind, str] = {
-    "damaged": "the next call computes it again, once --repair has moved it away",
+    "damaged": "--repair moves it away, and the next call computes it again",
     "untrusted": "with this signing key it is computed again; `cachekit rm` removes it",
     "unsupported": "it is left alone: read it with the version that wrote it",
     "unreadable": "look at the disk and at the rights of the file",

@@ -290,15 +290,14 @@ class WorkersLoop(Loop):
     # --- hand out ---
 
     def _dispatch(self) -> None:
-        """Hand out as much as there is room for now.
+        """Hand out as many batches as there is room for now.
 
         What becomes free meanwhile waits for the next time: else short tasks would
         run far ahead of their results.
         """
         parallel = self._parallel
-        for _ in range(self._most - self._in_flight):
-            if not self._has_room():
-                return
+        most = parallel.n_dispatched_batches + self._most - self._in_flight
+        while parallel.n_dispatched_batches < most and self._has_room():
             size = self._batch_size()
             tasks = list(itertools.islice(self._tasks, size))
             if len(tasks) < size:

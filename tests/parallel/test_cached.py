@@ -11,6 +11,7 @@ import pytest
 
 from cachekit import Memory, Parallel, delayed
 from cachekit.memoization import MemorizedResult
+from cachekit.parallel.loops import MOST_READY
 
 RETURNS = ["list", "generator", "generator_unordered", "reference"]
 
@@ -89,6 +90,22 @@ def test_what_is_stored_is_not_computed_again(
 
     assert sorted(results) == [n * n for n in range(12)]
     assert computed(log) == list(range(12))
+
+
+@pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
+def test_a_loop_over_more_hits_than_may_wait_returns_all(
+    memory: Memory, log: Path, return_as: str
+) -> None:
+    cached = cache(memory)
+    count = 2 * MOST_READY + 50
+    for n in range(count):
+        cached(n, log)
+
+    results = Parallel(n_jobs=2, return_as=return_as)(
+        delayed(cached)(n, log) for n in range(count)
+    )
+
+    assert sorted(results) == [n * n for n in range(count)]
 
 
 def test_a_loop_over_hits_sends_nothing_to_workers(memory: Memory, log: Path) -> None:
