@@ -318,6 +318,10 @@ class MemorizedFunc(Wrapper[P, R]):
         self._entries.note_hit(key)
         return key, MemorizedResult.in_entries(self._entries, key)
 
+    def __cachekit_computed__(self, seconds: float) -> None:
+        """Count a call that another process has computed; `Parallel` tells of it."""
+        self.memory.counter.miss(self._name, seconds)
+
     def cache_info(self) -> CacheInfo:
         """Say what the cache did for this function in this process.
 

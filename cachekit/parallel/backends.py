@@ -8,6 +8,7 @@ becomes of the results, is decided in `dispatch`. Those for several machines are
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import multiprocessing
 import multiprocessing.connection
@@ -238,7 +239,8 @@ class ThreadingBackend(ParallelBackendBase):
         """Have a thread call a function."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self.n_jobs, "cachekit-worker")
-        future = self._executor.submit(func)
+        # In a context like the caller's: a cached call knows of those it makes so.
+        future = self._executor.submit(contextvars.copy_context().run, func)
         future.add_done_callback(callback)
         return future
 

@@ -1,13 +1,14 @@
 """Tasks whose function is cached: what is stored is not computed, nor sent.
 
-A cached function is met through two methods, which `cachekit.memoization` has:
-``__cachekit_plan__`` names a call and gives its stored result, if there is one, and
-``call_and_shelve`` computes it and gives a reference in the place of the value.
+A cached function is met through three methods, which `cachekit.memoization` has:
+``__cachekit_plan__`` names a call and gives its stored result, if there is one,
+``call_and_shelve`` computes it and gives a reference in the place of the value, and
+``__cachekit_computed__`` hears of each call that another process has computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from cachekit.parallel.tasks import Task
@@ -48,6 +49,14 @@ def shelving(task: Task) -> Task:
     function, args, kwargs = task
     method: Any = function
     return method.call_and_shelve, args, kwargs
+
+
+def note_computed(tasks: Iterable[Task], seconds: float) -> None:
+    """Tell the functions of tasks that these were computed, in so many seconds each."""
+    for function, _, _ in tasks:
+        note = getattr(type(function), "__cachekit_computed__", None)
+        if note is not None:
+            note(function, seconds)
 
 
 class Value:

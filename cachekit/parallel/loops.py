@@ -36,7 +36,14 @@ from cachekit.errors import CacheKitError
 from cachekit.parallel import board
 from cachekit.parallel.backends import ProcessBackend
 from cachekit.parallel.batching import BatchSizer
-from cachekit.parallel.cached import Plan, Reference, Value, plan_of, shelving
+from cachekit.parallel.cached import (
+    Plan,
+    Reference,
+    Value,
+    note_computed,
+    plan_of,
+    shelving,
+)
 from cachekit.parallel.progress import Progress
 from cachekit.parallel.relay import Relay
 from cachekit.parallel.tasks import Batch, Done, Failure, Task, short_call
@@ -455,6 +462,8 @@ class WorkersLoop(Loop):
         self._backend.batch_completed(len(job.batch), done.seconds)
         self._count(done.outcomes)
         self._dispatch()
+        if job.given:
+            self._note_computed(job, done)
         values = [
             outcome if key is None else self._loaded(outcome, job, number)
             for number, (outcome, key) in enumerate(
@@ -467,6 +476,14 @@ class WorkersLoop(Loop):
     def _count(self, outcomes: list[Any], *, hits: int = 0) -> None:
         failed = sum(type(outcome) is Failure for outcome in outcomes)
         self._completed_tasks(len(outcomes), hits=hits, failed=failed)
+
+    def _note_computed(self, job: _Job, done: Done) -> None:
+        computed = [
+            task
+            for task, outcome in zip(job.given, done.outcomes, strict=False)
+            if type(outcome) is not Failure
+        ]
+        note_computed(computed, done.seconds / len(done.outcomes))
 
     def _known_outcome(self, job: _Job) -> Any:
         """Return the result of a task that was not handed out."""

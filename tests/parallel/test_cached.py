@@ -189,3 +189,32 @@ def test_threads_and_plain_loops_use_the_cache_as_well(
         assert results == [(n % 3) ** 2 for n in range(9)]
 
     assert computed(log) == [0, 1, 2]
+
+
+def sum_of_squares(count: int, backend: str, memory: Memory, log: Path) -> int:
+    """Return a sum, the terms of which are cached calls made by workers."""
+    tasks = (delayed(cache(memory))(x, log) for x in range(count))
+    return sum(Parallel(n_jobs=2, backend=backend)(tasks))
+
+
+@pytest.mark.parametrize(
+    "backend", ["sequential", "threading", "loky", "multiprocessing"]
+)
+def test_calls_that_workers_compute_are_counted_and_known_to_their_caller(
+    memory: Memory, log: Path, backend: str
+) -> None:
+    outer = memory.cache(sum_of_squares, ignore=["memory", "log"])
+
+    reference = outer.call_and_shelve(3, backend, memory, log)
+
+    assert memory.tally().misses == 4
+    assert len(reference.record.children) == 3
+
+
+def test_threads_see_the_context_of_their_caller() -> None:
+    with np.errstate(divide="raise"):
+        seen = Parallel(n_jobs=2, backend="threading")(
+            delayed(np.geterr)() for _ in range(2)
+        )
+
+    assert [one["divide"] for one in seen] == ["raise", "raise"]
