@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import os
 import posixpath
 import re
@@ -37,12 +38,14 @@ from cachekit.errors import StoreError
 from cachekit.stores import statistics
 from cachekit.stores.base import (
     PIN,
+    RUNS,
     VALUE,
     EntryInfo,
     EntryKey,
     Staging,
     Store,
     absent_entry,
+    check_document,
     folder_name,
 )
 from cachekit.stores.flights import SingleFlight, single_flight_at
@@ -172,8 +175,11 @@ class BackendStore(Store):
                 return
             check_store(about, self.location)
             if function is None:
+                runs = self._read(f"{RUNS}/all.json")
                 self._clear("", sign=_ABOUT)
                 self._put(_ABOUT, about)
+                if runs:
+                    self._put(f"{RUNS}/all.json", runs)
                 return
             folder = folder_name(function)
             self._clear(folder)
@@ -260,6 +266,42 @@ class BackendStore(Store):
 
     def _uses(self) -> dict[str, Uses]:
         return statistics.from_json(self._read(_HITS))
+
+    # --- documents: all of a folder in one file, for only entries can be listed ---
+
+    def write_document(self, path: str, content: bytes) -> None:
+        """Keep a small file, in the place of what is there."""
+        self._change_document(path, content.decode())
+
+    def read_document(self, path: str) -> bytes | None:
+        """Return a small file, or None if it is absent."""
+        folder = check_document(path).partition("/")[0]
+        text = self._documents(folder).get(path)
+        return None if text is None else text.encode()
+
+    def documents(self, folder: str) -> list[str]:
+        """Return the paths of the small files in a folder."""
+        return sorted(self._documents(folder))
+
+    def remove_document(self, path: str) -> None:
+        """Remove a small file; silent if it is absent."""
+        if path in self._documents(check_document(path).partition("/")[0]):
+            self._change_document(path, None)
+
+    def _documents(self, folder: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self._read(f"{folder}/all.json") or b"{}")
+        return found
+
+    def _change_document(self, path: str, text: str | None) -> None:
+        folder = check_document(path).partition("/")[0]
+        self._prepare()
+        with self._writing:
+            found = self._documents(folder)
+            if text is None:
+                del found[path]
+            else:
+                found[path] = text
+            self._put(f"{folder}/all.json", json.dumps(found).encode())
 
     # --- the backend ---
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
-from cachekit.errors import EntryNotFound
+from cachekit.errors import EntryNotFound, StoreError
 from cachekit.stores.flights import SingleFlight
 
 # The file whose presence makes an entry, and the facts about it.
@@ -49,8 +49,13 @@ _PLAIN_NAME = re.compile(r"[a-z0-9_-]([a-z0-9._-]*[a-z0-9_-])?")
 # A name that got a suffix; those of Python's functions have no "-".
 _MADE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*-[0-9a-f]{8}")
 
+# The folders of documents: results of runs, and which code counts as which.
+RUNS = "runs"
+ACCEPTED = ".accepted"
+DOCUMENT_FOLDERS = (RUNS, ACCEPTED)
+
 # Taken by the store itself.
-_NAMES_OF_THE_STORE = {"store.json", "cachedir.tag"}
+_NAMES_OF_THE_STORE = {"store.json", "cachedir.tag", RUNS}
 
 # To Windows these are devices, also as ``nul.txt``.
 _DEVICES = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(?=\.|$)", re.IGNORECASE)
@@ -367,6 +372,36 @@ class Store(ABC):
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
 
+    # --- documents: small files beside the entries, in one of `DOCUMENT_FOLDERS` ---
+
+    def write_document(self, path: str, content: bytes) -> None:  # noqa: ARG002
+        """Keep a small file, in the place of what is there.
+
+        Parameters
+        ----------
+        path : str
+            Where: ``"runs/20261122-101500-3f9c.json"``.
+        content : bytes
+            All of it.
+
+        Raises
+        ------
+        StoreError
+            If this kind of store keeps none.
+        """
+        raise StoreError(f"{self.location} keeps nothing but entries")
+
+    def read_document(self, path: str) -> bytes | None:  # noqa: ARG002
+        """Return a small file, or None if it is absent."""
+        return None
+
+    def documents(self, folder: str) -> list[str]:  # noqa: ARG002
+        """Return the paths of the small files in a folder, in order."""
+        return []
+
+    def remove_document(self, path: str) -> None:  # noqa: B027
+        """Remove a small file; silent if it is absent."""
+
 
 _making_flights = threading.RLock()
 
@@ -430,6 +465,23 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def check_document(path: str) -> str:
+    """Return the path of a document, if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it leads elsewhere.
+    """
+    folder, *names = path.split("/")
+    is_plain = all(
+        re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) for name in names
+    )
+    if folder not in DOCUMENT_FOLDERS or not names or not is_plain:
+        raise ValueError(f"{path!r} is no place for a document")
+    return path
+
+
 def absent_entry(store: Store, key: EntryKey) -> EntryNotFound:
     """Make the error that says that there is no such entry."""
     return EntryNotFound(
@@ -445,6 +497,7 @@ class DictStore(Store):
         self._about: dict[str, tuple[EntryKey, float]] = {}  # key, last used
         self._code: dict[tuple[str, str], bytes] = {}
         self._hits: dict[str, int] = {}
+        self._documents: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
     @property
@@ -503,6 +556,9 @@ class DictStore(Store):
         for info in list(self.entries(function)):
             self.delete(info.key)
         with self._lock:
+            if function is None:
+                for path in self.documents(ACCEPTED):
+                    del self._documents[path]
             for version in list(self._code):
                 if function is None or version[0] == folder_name(function):
                     del self._code[version]
@@ -540,6 +596,22 @@ class DictStore(Store):
     def hits(self) -> dict[str, int]:
         """Return the number of uses of each entry."""
         return {path: count for path, count in self._hits.items() if count}
+
+    def write_document(self, path: str, content: bytes) -> None:
+        """Keep a small file."""
+        self._documents[check_document(path)] = content
+
+    def read_document(self, path: str) -> bytes | None:
+        """Return a small file, or None."""
+        return self._documents.get(path)
+
+    def documents(self, folder: str) -> list[str]:
+        """Return the paths of the small files in a folder."""
+        return sorted(path for path in self._documents if path.startswith(f"{folder}/"))
+
+    def remove_document(self, path: str) -> None:
+        """Remove a small file."""
+        self._documents.pop(check_document(path), None)
 
     def _publish(self, key: EntryKey, files: dict[str, bytes], *, over: bool) -> bool:
         with self._lock:

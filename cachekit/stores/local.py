@@ -9,6 +9,8 @@
       .staging/<process>-<uuid>/            entries being written
       .leases/<key>                         who is computing an entry
       .stats/<process>-<uuid>.json          how often entries were used
+      .accepted/<function>.<code>.json      which code counts as which
+      runs/<id>.json                        what a run was, and what it gave
       .files/<digest>                       digests of large files, in the default store
 
 Everything is written into ``.staging`` and renamed to its final name: readers see a
@@ -33,6 +35,7 @@ from typing import BinaryIO
 
 from cachekit.stores import statistics
 from cachekit.stores.base import (
+    ACCEPTED,
     FILES,
     PIN,
     RECORD,
@@ -42,6 +45,7 @@ from cachekit.stores.base import (
     Staging,
     Store,
     absent_entry,
+    check_document,
     folder_name,
 )
 from cachekit.stores.file_leases import FileLeases
@@ -249,6 +253,7 @@ class LocalStore(Store):
             return
         if function is None:
             self._staging.remove(self.root / ".stats")
+            self._staging.remove(self.root / ACCEPTED)
         for folder in self._function_folders(function):
             versions = code_versions(folder)
             for version in versions:
@@ -341,6 +346,27 @@ class LocalStore(Store):
         for path in (self.root / ".stats").glob("*.json"):
             statistics.merge(total, _uses_in(path))
         return {path: uses.times for path, uses in total.items() if uses.times}
+
+    def write_document(self, path: str, content: bytes) -> None:
+        """Keep a small file, in the place of what is there."""
+        self._prepare()
+        self._staging.write(self.root / check_document(path), content)
+
+    def read_document(self, path: str) -> bytes | None:
+        """Return a small file, or None if it is absent."""
+        return _read(self.root / check_document(path))
+
+    def documents(self, folder: str) -> list[str]:
+        """Return the paths of the small files in a folder."""
+        try:
+            names = os.listdir(f"{self._base}{folder}")  # noqa: PTH208  (in each process)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(f"{folder}/{name}" for name in names)
+
+    def remove_document(self, path: str) -> None:
+        """Remove a small file; silent if it is absent."""
+        (self.root / check_document(path)).unlink(missing_ok=True)
 
     def _adopt(self, paths: list[Path]) -> dict[str, Uses]:
         """Take over the counts in some files; a rename decides who gets each."""

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 
 from cachekit.stores import statistics
 from cachekit.stores.base import (
+    ACCEPTED,
     PIN,
     RECORD,
     VALUE,
@@ -31,6 +32,7 @@ from cachekit.stores.base import (
     Staging,
     Store,
     absent_entry,
+    check_document,
     folder_name,
 )
 from cachekit.stores.client import Client, LeftOut
@@ -228,7 +230,7 @@ class RemoteStore(Store):
             return
         check_store(about, self.location)
         if function is None:
-            self._service.remove(self._statistics())
+            self._service.remove([*self._statistics(), *self.documents(ACCEPTED)])
         else:
             start = f"{folder_name(function)}/"
             self._add_counts(
@@ -351,6 +353,25 @@ class RemoteStore(Store):
             statistics.merge(total, statistics.from_json(self._read(path)))
             self._service.remove([path])
         return total
+
+    def write_document(self, path: str, content: bytes) -> None:
+        """Keep a small file, in the place of what is there."""
+        self._prepare()
+        self._service.put(check_document(path), io.BytesIO(content), new=False)
+
+    def read_document(self, path: str) -> bytes | None:
+        """Return a small file, or None if it is absent."""
+        return self._read(check_document(path))
+
+    def documents(self, folder: str) -> list[str]:
+        """Return the paths of the small files in a folder."""
+        with contextlib.suppress(LeftOut):
+            return sorted(self._service.find(folder))
+        return []
+
+    def remove_document(self, path: str) -> None:
+        """Remove a small file; silent if it is absent."""
+        self._service.remove([check_document(path)])
 
     # --- the service ---
 

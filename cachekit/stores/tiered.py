@@ -340,6 +340,28 @@ class TieredStore(Store):
             total[path] = max(count, total.get(path, 0))
         return total
 
+    def write_document(self, path: str, content: bytes) -> None:
+        """Keep a small file in both: far for everybody, near to have it at hand."""
+        if not self.far.is_read_only:
+            self.far.write_document(path, content)
+        if not self.near.is_read_only:
+            self.near.write_document(path, content)
+
+    def read_document(self, path: str) -> bytes | None:
+        """Return a small file, or None if it is absent."""
+        content = self.near.read_document(path)
+        return self.far.read_document(path) if content is None else content
+
+    def documents(self, folder: str) -> list[str]:
+        """Return the paths of the small files that are in either."""
+        return sorted({*self.near.documents(folder), *self.far.documents(folder)})
+
+    def remove_document(self, path: str) -> None:
+        """Remove a small file from both."""
+        for store in (self.near, self.far):
+            if not store.is_read_only:
+                store.remove_document(path)
+
     # --- failures ---
 
     def _later(self, store: Store, work: Callable[[], None]) -> None:
@@ -439,6 +461,22 @@ class ReadOnlyStore(Store):
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
         return self.store.hits()
+
+    def read_document(self, path: str) -> bytes | None:
+        """Return a small file, or None if it is absent."""
+        return self.store.read_document(path)
+
+    def documents(self, folder: str) -> list[str]:
+        """Return the paths of the small files in a folder."""
+        return self.store.documents(folder)
+
+    def write_document(self, path: str, content: bytes) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
+
+    def remove_document(self, path: str) -> None:  # noqa: ARG002
+        """Refuse."""
+        raise self._refusal()
 
     def stage(self, key: EntryKey) -> Staging:  # noqa: ARG002
         """Refuse."""

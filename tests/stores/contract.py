@@ -824,3 +824,47 @@ class StoreContract(Generic[S]):
             list(threads.map(add_with_others, range(8)))
 
         assert store.hits() == {key_of().path: 48}
+
+    # --- documents ---
+
+    def test_a_document_is_kept_and_replaced(self, store: S) -> None:
+        path = "runs/20261122-a.json"
+        assert store.read_document(path) is None
+
+        store.write_document(path, b'{"a": 1}')
+        store.write_document(path, b'{"a": 2}')
+
+        assert store.read_document(path) == b'{"a": 2}'
+        assert store.documents("runs") == [path]
+        assert store.documents(".accepted") == []
+
+    def test_documents_are_listed_in_order_and_removed(self, store: S) -> None:
+        for name in "cab":
+            store.write_document(f"runs/{name}.json", b"{}")
+
+        store.remove_document("runs/b.json")
+        store.remove_document("runs/b.json")
+
+        assert store.documents("runs") == ["runs/a.json", "runs/c.json"]
+        assert store.read_document("runs/b.json") is None
+
+    def test_runs_outlive_the_entries_and_what_was_accepted_does_not(
+        self, store: S
+    ) -> None:
+        commit(store, key_of())
+        store.write_document("runs/a.json", b"{}")
+        store.write_document(".accepted/f.json", b"{}")
+
+        store.clear()
+
+        assert store.documents("runs") == ["runs/a.json"]
+        assert store.documents(".accepted") == []
+        assert list(store.entries()) == []
+
+    @pytest.mark.parametrize(
+        "path",
+        ["a.json", "runs", "runs/", "runs/../x", "other/a.json", "runs/.a", "/a"],
+    )
+    def test_a_document_leads_nowhere_else(self, store: S, path: str) -> None:
+        with pytest.raises(ValueError, match="no place for a document"):
+            store.write_document(path, b"{}")
