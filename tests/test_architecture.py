@@ -30,6 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 
+# What a user asks a memory for, and the room above tells: imported when it is asked.
+DOORS = {"memoization/memory.py": {"inspection"}}
+
 # Who imports nothing of ours, and is imported by everybody.
 GROUND = {"amounts", "errors", "logger"}
 
@@ -67,7 +70,7 @@ def imported_by(module: str) -> Iterator[str]:
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__.py"])
 def test_a_module_imports_only_what_its_room_may(module: str) -> None:
     room = room_of(module)
-    allowed = MAY_IMPORT[room] | {room} | GROUND
+    allowed = MAY_IMPORT[room] | {room} | GROUND | DOORS.get(module, set())
 
     imported = {name.partition(".")[0] for name in imported_by(module)}
 

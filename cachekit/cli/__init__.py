@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "unpin": "tidying",
         "prune": "tidying",
         "sweep": "tidying",
+        "accept": "accepting",
     },
     "Check": {"verify": "checking", "doctor": "checking"},
     "Move": {

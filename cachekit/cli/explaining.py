@@ -13,12 +13,10 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_duration, format_size
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import echo, plain, print_json
+from cachekit.cli.printing import echo, plain, print_diff_line, print_json
 
 # Places in which results differ that are shown.
 _MOST_LEAVES = 20
-
-_SIGNS = {"    -": "red", "    +": "green"}
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -179,15 +177,9 @@ def _print_why(found: inspection.Why) -> None:
         )
 
 
-def _print_line(line: str) -> None:
-    """Print a line, on a terminal those of a diff in colour."""
-    colour = _SIGNS.get(line[:5])
-    click.echo(click.style(line, fg=colour) if colour else line)
-
-
 def _print_explanation(this: inspection.Explanation) -> None:
     for line in str(this).splitlines():
-        _print_line(line)
+        print_diff_line(line)
 
 
 def _facts_of_pair(found: inspection.EntryDifferences) -> dict[str, object]:
@@ -224,7 +216,7 @@ def _print_records(found: inspection.EntryDifferences) -> None:
     lines = found.call.differences
     echo("\nThe calls:" if lines else "\nThe calls are equal.")
     for line in lines:
-        _print_line(line)
+        print_diff_line(line)
 
 
 def _shown_fact(entry: inspection.EntryReport, name: str) -> str:
@@ -259,7 +251,7 @@ def _print_values(found: inspection.EntryDifferences) -> None:
     for leaf in found.values.leaves[:_MOST_LEAVES]:
         echo(f"  {leaf.path}: {leaf.text}" if leaf.path else f"  {leaf.text}")
         for line in leaf.lines:
-            _print_line(plain(f"    {line}"))
+            print_diff_line(plain(f"    {line}"))
         if leaf.cells:
             _print_cells(leaf.cells)
     more = found.values.count - _MOST_LEAVES

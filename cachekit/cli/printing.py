@@ -29,6 +29,8 @@ PATIENCE = 1.0
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _PLAIN_BLOCKS = " #"
 
+_SIGNS = {"    -": "red", "    +": "green"}
+
 # How wide bars and the labels before them may be.
 _WIDEST_BAR = 40
 _NARROWEST_BAR = 8
@@ -47,6 +49,12 @@ def plain(line: str) -> str:
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def print_diff_line(line: str) -> None:
+    """Print a line, on a terminal those of a diff in colour."""
+    colour = _SIGNS.get(line[:5])
+    click.echo(click.style(line, fg=colour) if colour else line)
 
 
 def print_json(facts: object, *, err: bool = False) -> None:

@@ -3,6 +3,13 @@
 Nothing here prints.
 """
 
+from cachekit.inspection.accepting import (
+    Proposal,
+    accept,
+    check,
+    propose,
+    withdraw,
+)
 from cachekit.inspection.choosing import Conditions, Order, newest_versions
 from cachekit.inspection.differences import (
     ArrayDifference,
@@ -19,6 +26,7 @@ from cachekit.inspection.explaining import (
     why_entry,
     why_function,
 )
+from cachekit.inspection.frames import Reports, to_frame
 from cachekit.inspection.graph import Edge, Graph, Node, graph
 from cachekit.inspection.health import Finding, examine
 from cachekit.inspection.importing import import_function, is_function_name
@@ -59,7 +67,6 @@ from cachekit.inspection.usage import (
     VersionReport,
     ages,
     statistics,
-    to_frame,
     versions,
 )
 from cachekit.inspection.values import Buffer, Loaded, Outline, load_value, outline
@@ -70,9 +77,13 @@ from cachekit.inspection.verification import (
     signing_secret,
     verify,
 )
+from cachekit.memoization.accepting import Acceptance
+from cachekit.memoization.accepting import read_acceptances as acceptances
 from cachekit.memoization.explaining import Explanation
+from cachekit.memoization.wording import unit_lines
 
 __all__ = [
+    "Acceptance",
     "AgeReport",
     "ArrayDifference",
     "Buffer",
@@ -96,14 +107,19 @@ __all__ = [
     "Order",
     "Outline",
     "Problem",
+    "Proposal",
     "PrunedFunction",
     "Recomputed",
+    "Reports",
     "Transfer",
     "ValueDifferences",
     "Verified",
     "VersionReport",
     "Why",
+    "accept",
+    "acceptances",
     "ages",
+    "check",
     "compare_entries",
     "compare_values",
     "copy_entries",
@@ -129,6 +145,7 @@ __all__ = [
     "outline",
     "pin",
     "place_at",
+    "propose",
     "prune",
     "put_away",
     "recompute",
@@ -141,10 +158,12 @@ __all__ = [
     "sweep",
     "to_frame",
     "to_prune",
+    "unit_lines",
     "unpin",
     "verify",
     "versions",
     "why_call",
     "why_entry",
     "why_function",
+    "withdraw",
 ]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from cachekit.stores import EntryKey
+from cachekit.memoization.accepting import (
+    Acceptance,
+    read_acceptances,
+    resolved_versions,
+)
+from cachekit.stores import EntryKey, Store
+from cachekit.stores.base import folder_name
 
 if TYPE_CHECKING:
     from cachekit.inspection.reports import EntryReport
@@ -56,19 +62,24 @@ class Conditions:
     matching: str | None = None
 
     def without_records(
-        self, listed: Iterable[Listed], *, now: float | None = None
+        self,
+        listed: Iterable[Listed],
+        store: Store,
+        *,
+        now: float | None = None,
     ) -> Iterable[Listed]:
-        """Choose by all but the arguments."""
+        """Choose by all but the arguments; the store tells what counts as what."""
         if replace(self, matching=None) == NO_CONDITIONS:
             return listed
-        return self._chosen(listed, now)
+        return self._chosen(listed, store, time.time() if now is None else now)
 
-    def _chosen(self, listed: Iterable[Listed], now: float | None) -> Iterator[Listed]:
-        now = time.time() if now is None else now
+    def _chosen(
+        self, listed: Iterable[Listed], store: Store, now: float
+    ) -> Iterator[Listed]:
         newest: dict[str, str] = {}
         if self.stale:
             listed = list(listed)
-            newest = newest_versions(listed)
+            newest = newest_versions(listed, read_acceptances(store))
         before, since = now - (self.older_than or 0), now - _or_endless(self.newer_than)
         least = -1 if self.larger_than is None else self.larger_than
         most = _or_endless(self.smaller_than)
@@ -93,13 +104,17 @@ class Conditions:
 NO_CONDITIONS = Conditions()
 
 
-def newest_versions(listed: Iterable[_Listed]) -> dict[str, str]:
+def newest_versions(
+    listed: Iterable[_Listed], accepted: Sequence[Acceptance] = ()
+) -> dict[str, str]:
     """Return the code version of each function that was used last.
 
     Parameters
     ----------
     listed : iterable of EntryInfo
         Every entry of these functions.
+    accepted : sequence of Acceptance, optional
+        Code that counts as another version: it is that one which was used.
 
     Returns
     -------
@@ -110,7 +125,11 @@ def newest_versions(listed: Iterable[_Listed]) -> dict[str, str]:
     for one in listed:
         use = one.last_used, one.key.fingerprint
         newest[one.key.function] = max(use, newest.get(one.key.function, use))
-    return {function: fingerprint for function, (_, fingerprint) in newest.items()}
+    found = {function: fingerprint for function, (_, fingerprint) in newest.items()}
+    for function in {folder_name(one.function) for one in accepted} & found.keys():
+        counts_as = resolved_versions(accepted, function)
+        found[function] = counts_as.get(found[function], found[function])
+    return found
 
 
 def in_order(

@@ -88,7 +88,7 @@ def why_call(
     ValueError
         If there is no such function, or it does not take these arguments.
     """
-    cached, first, is_cached = _cached(function, store)
+    cached, first, is_cached = as_cached(function, store)
     arguments, named = (*first, *args), dict(kwargs or {})
     if isinstance(cached, MemorizedFunc):
         try:
@@ -111,7 +111,7 @@ def why_function(function: object, *, store: Store | None = None) -> Why:
     ValueError
         If there is no such function.
     """
-    cached, _, is_cached = _cached(function, store)
+    cached, _, is_cached = as_cached(function, store)
     if not isinstance(cached, MemorizedFunc):  # of a memory without a store
         return Why(cached.explain(), is_cached=is_cached)
     found = cached.explain_again()
@@ -125,20 +125,20 @@ def why_function(function: object, *, store: Store | None = None) -> Why:
 
 def is_cached(function: object) -> bool:
     """Tell whether a function is cached, or wraps one that is."""
-    return isinstance(_cached_within(function), _KINDS)
+    return isinstance(cached_within(function), _KINDS)
 
 
 _KINDS = (MemorizedFunc, NotMemorizedFunc, BoundMethod)
 
 
-def _cached_within(function: Any) -> Any:
+def cached_within(function: Any) -> Any:
     """Return the cached function that others are wrapped around."""
     while not isinstance(function, _KINDS) and hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     return function
 
 
-def _cached(
+def as_cached(
     function: object, store: Store | None
 ) -> tuple[MemorizedFunc[Any, Any] | NotMemorizedFunc[Any, Any], Any, bool]:
     """Return a function as it is cached in a store, and what it is bound to."""
@@ -146,7 +146,7 @@ def _cached(
     if isinstance(function, str):
         function = import_function(function)
     first: tuple[Any, ...] = ()
-    found = _cached_within(function)
+    found = cached_within(function)
     if isinstance(found, BoundMethod):
         first, found = (found.__self__,), found.__func__
     if isinstance(found, MemorizedFunc):
@@ -166,7 +166,7 @@ def _cached(
 def _of_nothing(cached: MemorizedFunc[Any, Any]) -> Explanation:
     """Say that nothing is stored, and where something may be that was meant."""
     name, store = cached.func_id, cached.store_backend
-    key = EntryKey(name, cached._code.fingerprint(), "")
+    key = EntryKey(name, cached.fingerprint(), "")
     count = sum(1 for _ in store.entries(name))
     if count:
         return Explanation(name, key, "unreadable", entries=count)

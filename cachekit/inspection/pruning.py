@@ -19,6 +19,7 @@ from cachekit.inspection.records import (
     read_many,
     read_record,
 )
+from cachekit.memoization.accepting import read_acceptances
 from cachekit.stores import EntryInfo, EntryKey, Store
 from cachekit.stores.eviction import Candidate, Limits, or_endless, to_evict
 
@@ -138,7 +139,9 @@ def to_prune(
         return []
     now = time.time() if now is None else now
     listed = _entries_of(store, criteria.function)
-    newest = newest_versions(listed) if criteria.stale else {}
+    newest = {}
+    if criteria.stale:
+        newest = newest_versions(listed, read_acceptances(store))
     reasons: dict[EntryKey, Reason] = {}
     undecided = []
     for info in listed:

@@ -29,7 +29,7 @@ from cachekit.inspection.records import read_record
 from cachekit.inspection.reports import store_at
 from cachekit.inspection.values import load_value
 from cachekit.memoization import Record
-from cachekit.memoization.call import digest_of
+from cachekit.memoization.call import digest_of, key_of_digests
 from cachekit.memoization.function import MemorizedFunc
 from cachekit.stores import EntryKey, Store
 
@@ -65,7 +65,7 @@ class Recomputed:
 
 
 def recompute(
-    store: Store, keys: Iterable[EntryKey], most: int
+    store: Store, keys: Iterable[EntryKey], most: int, *, by_new_code: bool = False
 ) -> Iterator[Recomputed]:
     """Run calls again under another ``PYTHONHASHSEED``, and compare the results.
 
@@ -80,6 +80,9 @@ def recompute(
         Which may be run; a sample of them is.
     most : int
         How many are run at most.
+    by_new_code : bool, default False
+        Whether calls are run by the code as it is now, where that has changed. Else
+        they are not.
 
     Yields
     ------
@@ -99,7 +102,7 @@ def recompute(
             continue
         reason = _reason_against(record) or hopeless.get(key[:2])
         if reason is None:
-            answer = _run_in_process(store, record)
+            answer = _run_in_process(store, record, by_new_code=by_new_code)
             if answer.pop("is_hopeless", False):
                 hopeless[key[:2]] = answer["what"]
             found = Recomputed(key, record.function, **answer)
@@ -131,8 +134,14 @@ def _reason_against(record: Record) -> str | None:
     return None
 
 
-def _run_in_process(store: Store, record: Record) -> dict[str, Any]:
-    request = {"location": store.location, "record": record.to_json().decode()}
+def _run_in_process(
+    store: Store, record: Record, *, by_new_code: bool
+) -> dict[str, Any]:
+    request = {
+        "location": store.location,
+        "record": record.to_json().decode(),
+        "by_new_code": by_new_code,
+    }
     seed = str(secrets.randbelow(2**32))
     patience = max(_LEAST_SECONDS, _LONGEST * record.seconds_computing)
     with tempfile.TemporaryDirectory(prefix="cachekit-") as folder:
@@ -164,22 +173,23 @@ def answer() -> None:
     request = json.load(sys.stdin)
     sys.argv = [""]
     with contextlib.redirect_stdout(sys.stderr):
-        found = _run_again(Record.from_json(request["record"]), request["location"])
+        found = _run_again(
+            Record.from_json(request["record"]),
+            request["location"],
+            by_new_code=request["by_new_code"],
+        )
     path.write_text(json.dumps(found))
 
 
-def _run_again(record: Record, location: str) -> dict[str, Any]:
+def _run_again(record: Record, location: str, *, by_new_code: bool) -> dict[str, Any]:
     try:
-        cached = import_function(record.function)
+        cached: Any = import_function(record.function)
     except ValueError as error:
         return _not_run(str(error))
-    if not isinstance(cached, MemorizedFunc):
-        return _not_run("its name is not that of a cached function")
+    reason = _reason_against_kind(cached)
+    if reason is not None:
+        return _not_run(reason)
     function = cached.func
-    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
-        return _not_run("it is asynchronous")
-    if inspect.isgeneratorfunction(function):
-        return _not_run("it is a generator")
     arguments = {
         name: ast.literal_eval(facts["repr"])
         for name, facts in record.arguments.items()
@@ -189,12 +199,14 @@ def _run_again(record: Record, location: str) -> dict[str, Any]:
             inspect.signature(function),
             arguments,
         )
-        key = cached._key_of(*bound.args, **bound.kwargs).entry
+        key = cached._key_of(*bound.args, **bound.kwargs)
     except TypeError:
         return _not_run("an argument takes no part in its key")
-    if key.fingerprint != record.fingerprint:
-        return _not_run("its code has changed")
-    if key.digest != record.key:
+    if key.entry.fingerprint != record.fingerprint:
+        if not by_new_code:
+            return _not_run("its code has changed")
+        key = key_of_digests(record.function, record.fingerprint, key.arguments)
+    if key.entry.digest != record.key:
         return _not_run("its arguments cannot be made of its record", is_hopeless=False)
     try:
         value = function(*bound.args, **bound.kwargs)
@@ -204,6 +216,15 @@ def _run_again(record: Record, location: str) -> dict[str, Any]:
         return {"outcome": "same", "what": ""}
     entry = EntryKey(record.function, record.fingerprint, record.key)
     return {"outcome": "different", "what": _first_leaf(location, entry, value)}
+
+
+def _reason_against_kind(cached: Any) -> str | None:
+    if not isinstance(cached, MemorizedFunc):
+        return "its name is not that of a cached function"
+    function = cached.func
+    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
+        return "it is asynchronous"
+    return "it is a generator" if inspect.isgeneratorfunction(function) else None
 
 
 def _not_run(reason: str, *, is_hopeless: bool = True) -> dict[str, Any]:

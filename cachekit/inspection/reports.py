@@ -225,7 +225,7 @@ def sum_up(
         Is given the entries while they are listed, and returns them.
     """
     hits = hits_by_key(store)
-    found = conditions.without_records(watch(store.entries()))
+    found = conditions.without_records(watch(store.entries()), store)
     listed: Iterable[EntryInfo | EntryReport] = found
     if conditions.matching:
         reports = [_report(store, info, hits) for info in found]
@@ -283,7 +283,7 @@ def entries(
     watch : callable, optional
         Is given the entries while they are listed, and returns them.
     """
-    listed = conditions.without_records(watch(store.entries(function)))
+    listed = conditions.without_records(watch(store.entries(function)), store)
     return _reports(store, listed, conditions, order, limit)
 
 
@@ -364,11 +364,11 @@ def select(
     if conditions.stale:  # of what is a code version the newest: of all its entries
         there = {info.key.function for info in wanted}
         stale = conditions.without_records(
-            info for info in stored if info.key.function in there
+            (info for info in stored if info.key.function in there), store
         )
         listed: Iterable[EntryInfo] = _both(wanted, stale)
     else:
-        listed = conditions.without_records(wanted)
+        listed = conditions.without_records(wanted, store)
     return _reports(store, listed, conditions, order, limit)
 
 

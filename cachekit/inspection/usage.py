@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cachekit.inspection.choosing import newest_versions
 from cachekit.inspection.records import Watch, function_names, unwatched
-from cachekit.inspection.reports import EntryReport, read_ahead, sum_up
+from cachekit.inspection.reports import sum_up
+from cachekit.memoization.accepting import read_acceptances
 from cachekit.stores import EntryInfo, EntryKey, Store
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Ages by their names, each up to so many seconds; what is older comes last.
 AGES = (
@@ -111,7 +107,7 @@ def versions(store: Store, *, watch: Watch = unwatched) -> list[VersionReport]:
     for info in watch(store.entries()):
         groups.setdefault((info.key.function, info.key.fingerprint), []).append(info)
         listed.append(info)
-    newest = newest_versions(listed)
+    newest = newest_versions(listed, read_acceptances(store))
     samples: dict[str, Sequence[EntryKey]] = {
         folder: [info.key for info in group] for (folder, _), group in groups.items()
     }
@@ -168,80 +164,3 @@ def statistics(store: Store, *, watch: Watch = unwatched) -> list[FunctionStatis
         for folder, one in sums.items()
     ]
     return sorted(reports, key=lambda one: (-one.seconds_saved, one.function))
-
-
-# --- tables ---
-
-
-def to_frame(reports: Iterable[Any]) -> pd.DataFrame:
-    """Make a table of reports, a row for each: of entries, of functions, of versions.
-
-    Times become times of pandas, in UTC. Of entries there are the facts of the record
-    besides, and each argument in short, in columns like ``argument.x``.
-
-    Parameters
-    ----------
-    reports : iterable of dataclasses
-        As the functions of this package return them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Empty if there are no reports.
-
-    Raises
-    ------
-    ImportError
-        If pandas is not installed.
-    """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "to_frame() needs pandas, which is not installed; get it with: "
-            "python -m pip install pandas"
-        ) from error
-    made = list(reports)
-    _read_records(made)
-    frame = pd.DataFrame([_row(report) for report in made])
-    for name in ("last_used", "started"):
-        if name in frame:
-            frame[name] = pd.to_datetime(frame[name], utc=True)
-    return frame
-
-
-def _read_records(reports: Iterable[Any]) -> None:
-    """Read the records of entries; of a remote store, many at once."""
-    groups: dict[int, list[EntryReport]] = {}
-    for one in reports:
-        if isinstance(one, EntryReport):
-            groups.setdefault(id(one.store), []).append(one)
-    for group in groups.values():
-        if group[0].store is not None:
-            read_ahead(group[0].store, group)
-
-
-def _row(report: Any) -> dict[str, Any]:
-    row = _row_of_entry(report) if isinstance(report, EntryReport) else asdict(report)
-    if "last_used" in row:
-        row["last_used"] = datetime.fromtimestamp(row["last_used"], UTC)
-    return row
-
-
-def _row_of_entry(entry: EntryReport) -> dict[str, Any]:
-    record = entry.record
-    row = {
-        "function": entry.function,
-        "fingerprint": entry.key.fingerprint,
-        "key": entry.key.digest,
-        "size": entry.size,
-        "last_used": entry.last_used,
-        "hits": entry.hits,
-        "seconds_saved": entry.seconds_saved,
-        "is_pinned": entry.is_pinned,
-        "started": datetime.fromtimestamp(record.began, UTC) if record else None,
-        "seconds_computing": record.seconds_computing if record else None,
-    }
-    for name, facts in (record.arguments if record else {}).items():
-        row[f"argument.{name}"] = facts.get("repr")
-    return row

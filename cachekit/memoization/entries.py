@@ -68,6 +68,7 @@ class Entries(ReadableEntries):
 
     def check_may_compute(self, key: EntryKey) -> None:
         """Raise `CacheMiss` if the memory only answers what it has."""
+        self.memory.accepted.look_far()
         if self.memory.only_hits:
             raise CacheMiss(
                 f"{self.name}() has no stored result for these arguments at "

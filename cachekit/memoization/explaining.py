@@ -273,7 +273,7 @@ def read_call(store: Store, key: EntryKey) -> Call | None:
     named = key._replace(function=record.function)
     if named.path == key.path:  # else the record is of another entry
         key = named
-    return Call(key, record.arguments, _read_code(store, key), record.started)
+    return Call(key, record.arguments, read_code(store, key), record.started)
 
 
 def _present(store: Store, now: Call, reason: Reason) -> Explanation:
@@ -300,7 +300,7 @@ def _miss(store: Store, now: Call, ignored: Collection[str] = ()) -> Explanation
         if now.started and same is not None:
             # It was computed again, and not because another call has other arguments.
             nearest, same = next(call for call in stored if call.key == same), None
-        nearest = nearest._replace(code=_read_code(store, nearest.key))
+        nearest = nearest._replace(code=read_code(store, nearest.key))
         compared = compare_calls(nearest, now, ignored=ignored)
         return replace(compared, entries=listed.count, same_arguments=same)
     if listed.chosen and not now.started:
@@ -350,7 +350,7 @@ def _nearest(
     own = [call for call in stored if call.key.fingerprint == now.key.fingerprint]
     same = [call for call in stored if not differing[call.key] and call not in own]
     if not own and not same:
-        codes = {call.key.fingerprint: _read_code(store, call.key) for call in stored}
+        codes = {call.key.fingerprint: read_code(store, call.key) for call in stored}
         for call in stored:
             differing[call.key] += _distance(codes[call.key.fingerprint], now.code)
     last = max(same, key=lambda call: call.started, default=None)
@@ -377,7 +377,8 @@ def _read_record(store: Store, key: EntryKey) -> Record | None:
         return None
 
 
-def _read_code(store: Store, key: EntryKey) -> CodeVersion | None:
+def read_code(store: Store, key: EntryKey) -> CodeVersion | None:
+    """Read the description of a code version; None if it is missing or damaged."""
     content = store.read_code(key)
     try:
         found = json.loads(content or b"null")

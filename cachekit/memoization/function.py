@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cachekit.hashing import Code, function_name
+from cachekit.hashing import Code, CodeVersion, function_name
 from cachekit.hashing.code import code_of
 from cachekit.memoization import lineage
 from cachekit.memoization.call import (
@@ -52,11 +52,11 @@ from cachekit.memoization.running import Running, note_child
 from cachekit.memoization.tally import CacheInfo
 from cachekit.memoization.uncached import NotMemorizedResult
 from cachekit.memoization.wrapping import Wrapper
+from cachekit.stores import EntryKey, Store
 
 if TYPE_CHECKING:
     from cachekit.memoization.explaining import Explanation
     from cachekit.memoization.memory import Memory
-    from cachekit.stores import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -262,9 +262,9 @@ class MemorizedFunc(Wrapper[P, R]):
         from cachekit.memoization.explaining import explain
 
         bound = self._bind(*args, **kwargs)
-        key = call_key(self._name, self._code.fingerprint(), bound)
+        key = call_key(self._name, self.fingerprint(), bound)
         return explain(
-            *(self._store, key, self._facts(key, bound), self._code.describe()),
+            *(self._store, key, self._facts(key, bound), self._description()),
             ignored=self.ignore,
             is_expired=self._entries.usable_since(key.entry) is None,
         )
@@ -283,10 +283,20 @@ class MemorizedFunc(Wrapper[P, R]):
         from cachekit.memoization.explaining import explain_again
 
         return explain_again(
-            *(self._store, self._name, self._code.describe(), self._facts_by_default()),
+            *(self._store, self._name, self._description(), self._facts_by_default()),
             ignored=self.ignore,
             is_expired=lambda key: self._entries.usable_since(key) is None,
         )
+
+    def _description(self) -> CodeVersion:
+        """Describe the code, or the version that it was accepted as."""
+        from cachekit.memoization.explaining import read_code
+
+        version = self.fingerprint()
+        if version == self._code.fingerprint():
+            return self._code.describe()
+        found = read_code(self._store, EntryKey(self._name, version, ""))
+        return found or self._code.describe()._replace(fingerprint=version)
 
     def _facts_by_default(self) -> dict[str, dict[str, str]]:
         """Say of each parameter what its default is; nothing of those without one."""
@@ -441,20 +451,32 @@ class MemorizedFunc(Wrapper[P, R]):
 
     _entries_type: type[Entries] = Entries
 
+    @functools.cached_property
+    def _versions(self) -> dict[str, str]:
+        return self.memory.accepted.of(self._name)
+
+    def fingerprint(self) -> str:
+        """Return the digest of the code, or of the version that it was accepted as."""
+        digest = self._code.fingerprint()
+        version = self._versions.get(digest)
+        return version or self.memory.accepted.find(self._name, digest)
+
     def _key(self, bound: dict[str, object]) -> CallKey:
-        key = call_key(self._name, self._code.fingerprint(), bound)
+        key = call_key(self._name, self.fingerprint(), bound)
         note_child(key.entry)
         return key
 
     def _key_of(self, /, *args: P.args, **kwargs: P.kwargs) -> CallKey:
         """Return the key of a call that is only asked about, not made."""
         bound = self._bind(*args, **kwargs)
-        return call_key(self._name, self._code.fingerprint(), bound)
+        return call_key(self._name, self.fingerprint(), bound)
 
     def _begin(self, key: CallKey, bound: dict[str, object]) -> Running:
         """Note what is known of a call before it is computed."""
         is_new = self._entries.is_new_code(key.entry)
-        code = self._code.describe() if is_new else None
+        code = None
+        if is_new and key.entry.fingerprint == self._code.fingerprint():
+            code = self._code.describe()
         return Running(key, bound, self._facts(key, bound), code, self._store)
 
     def _facts(

@@ -11,11 +11,12 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from cachekit.hashing import main_name
 from cachekit.hashing.boundary import sent_from
 from cachekit.logger import Logger
+from cachekit.memoization.accepting import AcceptedVersions
 from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.locations import (
     Location,
@@ -42,9 +43,12 @@ from cachekit.memoization.upkeep import Upkeep, evict
 from cachekit.memoization.verbosity import logger_for
 from cachekit.memoization.wrapping import CachedClassMethod, Wrapper
 from cachekit.serialization import codec_from
-from cachekit.stores import DictStore, LocalStore
+from cachekit.stores import DictStore, LocalStore, Store
 from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Policy
+
+if TYPE_CHECKING:
+    from cachekit.inspection import EntryReport, FunctionStatistics, Graph, Reports
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -200,6 +204,12 @@ class Memory(Logger):
                 self.counter.keep_in(self.store)
                 weakref.finalize(self, self.counter.save, self.store)
             _all_memories.add(self)
+
+    @functools.cached_property
+    def accepted(self) -> AcceptedVersions:
+        """Which code counts as an older version of itself."""
+        assert self.store is not None, "without a store nothing is cached"
+        return AcceptedVersions(self.store, self.signing_key)
 
     @property
     def location(self) -> str | None:
@@ -449,6 +459,72 @@ class Memory(Logger):
     def tally(self) -> Tally:
         """Sum up what the cache did for this process so far."""
         return self.counter.tally(self.store or DictStore())
+
+    # --- what is in the store: `cachekit.inspection` has more of it ---
+
+    def entries(self, function: str | None = None) -> Reports[EntryReport]:
+        """List the stored calls, those used last first.
+
+        Parameters
+        ----------
+        function : str, optional
+            Only those of one function, ``module.qualname``.
+
+        Returns
+        -------
+        list of EntryReport
+            Each with its ``function``, ``size`` in bytes, ``last_used`` in seconds
+            since 1970, ``hits``, and ``record``, which is read when it is
+            asked for. The list has ``to_frame()``, a table of pandas.
+        """
+        from cachekit import inspection
+
+        store = self._counted_store()
+        return inspection.Reports(inspection.entries(store, function))
+
+    def stats(self) -> Reports[FunctionStatistics]:
+        """Tell what the store has saved everybody who uses it, by function.
+
+        Returns
+        -------
+        list of FunctionStatistics
+            Each with ``hits``, ``misses``, ``hit_rate``, ``seconds_saved`` and
+            ``bytes_saved``; what this process did so far is counted. The list has
+            ``to_frame()``, a table of pandas.
+        """
+        from cachekit import inspection
+
+        return inspection.Reports(inspection.statistics(self._counted_store()))
+
+    def graph(self, name: str | None = None) -> Graph:
+        """Find how stored results were made, and what was made of them.
+
+        Parameters
+        ----------
+        name : str, optional
+            A function, or the first digits of the key of an entry; all functions if
+            not given.
+
+        Returns
+        -------
+        Graph
+            With ``nodes`` and ``edges``, and ``to_frame()``, a table of the edges.
+
+        Raises
+        ------
+        EntryNotFound
+            If nothing is so named, or several functions are.
+        """
+        from cachekit import inspection
+
+        return inspection.graph(self.store or DictStore(), name)
+
+    def _counted_store(self) -> Store:
+        """Return the store, in which the hits of this process are counted."""
+        if self.store is None:
+            return DictStore()
+        self.counter.save(self.store)
+        return self.store
 
 
 @overload

@@ -40,7 +40,7 @@ def difference_lines(this: Explanation) -> Iterator[str]:
         yield from _argument_lines(change)
     yield from _more(len(this.arguments) - MOST_ARGUMENTS, "argument")
     for unit in this.units[:MOST_UNITS]:
-        yield from _unit_lines(unit)
+        yield from unit_lines(unit)
     yield from _more(len(this.units) - MOST_UNITS, "unit")
     for library in this.libraries[:MOST_UNITS]:
         versions = f"{library.before or 'absent'} -> {library.now or 'absent'}"
@@ -105,7 +105,8 @@ def _argument_lines(change: ArgumentChange) -> Iterator[str]:
         yield f"    + {_window(now, start, WIDTH - 6)}"
 
 
-def _unit_lines(unit: UnitChange) -> Iterator[str]:
+def unit_lines(unit: UnitChange) -> Iterator[str]:
+    """Say in lines what has changed in a unit of code."""
     source = unit.now or unit.before
     if unit.kind != "changed":
         size = f", {counted(len(source.splitlines()), 'line')}" if source else ""

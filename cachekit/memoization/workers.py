@@ -249,7 +249,7 @@ def _compute_call(
     cached: MemorizedFunc[..., Any], key: CallKey, args: tuple[Any, ...]
 ) -> _Answer:
     # What is committed under the parent's key must be what the parent would compute.
-    if cached._code.fingerprint() != key.entry.fingerprint:
+    if cached.fingerprint() != key.entry.fingerprint:
         return _Answer("other code")
     entries, is_shared = cached._entries, _of_this_worker["setup"].is_shared
     clock = time.perf_counter()

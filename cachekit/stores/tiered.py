@@ -87,6 +87,11 @@ class TieredStore(Store):
         return self.near.is_read_only and self.far.is_read_only
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the far store can be asked without a connection to be made first."""
+        return self.near.is_connected and self.far.is_connected
+
+    @property
     def kept_small(self) -> Store:
         """The near store: the far one is others' too."""
         return self.near.kept_small
@@ -425,6 +430,17 @@ class ReadOnlyStore(Store):
     def is_read_only(self) -> bool:
         """True."""
         return True
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the store that is read can be asked at once."""
+        return self.store.is_connected
+
+    @property
+    def kept_small(self) -> Store:
+        """The near one of two, read only; else this one."""
+        placing = self._placing
+        return placing.kept_small if isinstance(placing, TieredStore) else self
 
     def open(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry; None if absent."""

@@ -513,3 +513,27 @@ def test_a_truncated_file_of_items_is_told_so(store: LocalStore) -> None:
 
     with pytest.raises(CorruptedFile):
         inspection.outline(store, info.key)
+
+
+def test_a_memory_tells_what_is_in_its_store(memory: Memory) -> None:
+    cached = memory.cache(plot)
+    for x in (1, 1, 2):
+        cached(x)
+    assert memory.store is not None
+
+    entries, stats = memory.entries(), memory.stats()
+
+    assert entries == inspection.entries(memory.store)
+    assert sorted(entries.to_frame()["argument.x"]) == ["1", "2"]
+    assert memory.entries("no.such") == []
+    assert [(one.hits, one.misses) for one in stats] == [(1, 2)]
+    assert list(stats.to_frame()["hit_rate"]) == [1 / 3]
+    assert [node.calls for node in memory.graph().nodes] == [2]
+
+
+def test_a_memory_without_a_store_has_nothing_to_tell() -> None:
+    memory = Memory(None)
+
+    assert memory.entries() == []
+    assert memory.stats() == []
+    assert memory.graph().nodes == ()
