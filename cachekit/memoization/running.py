@@ -278,8 +278,31 @@ def current() -> Running | None:
 def note_child(key: EntryKey) -> None:
     """Note in the call that is being computed that it has called another."""
     parent = _current.get()
-    if parent is not None and len(parent.children) < MOST_CHILDREN:
-        parent.children[key] = None
+    if parent is not None:
+        if len(parent.children) < MOST_CHILDREN:
+            parent.children[key] = None
+        return
+    listed = _listed.get()
+    if listed is not None:
+        listed[key] = None
+
+
+@contextlib.contextmanager
+def listing_calls() -> Iterator[dict[EntryKey, None]]:
+    """In its block, list the cached calls that are made, but for those inside others.
+
+    Yields
+    ------
+    dict of EntryKey to None
+        Their entries, in the order of their first call. Of calls that could not be
+        stored there is none.
+    """
+    listed: dict[EntryKey, None] = {}
+    token = _listed.set(listed)
+    try:
+        yield listed
+    finally:
+        _listed.reset(token)
 
 
 def _leave(call: Running, outer: Running | None) -> None:
@@ -289,3 +312,5 @@ def _leave(call: Running, outer: Running | None) -> None:
 
 
 _current: ContextVar[Running | None] = ContextVar("_current", default=None)
+
+_listed: ContextVar[dict[EntryKey, None] | None] = ContextVar("_listed", default=None)

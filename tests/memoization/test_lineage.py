@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import cachekit
-from cachekit import Memory
+from cachekit import Memory, Parallel, delayed
 from cachekit.hashing import HASH_VERSION
 from cachekit.memoization import Record
 from cachekit.memoization.lineage import LONGEST_REPR, describe_arguments
+from cachekit.memoization.running import listing_calls
 from tests.memoization.project import only_value_file
 
 RECORD = Record(
@@ -246,3 +247,26 @@ def test_a_number_that_is_not_finite_can_be_read_back() -> None:
     record = dataclasses.replace(RECORD, seconds_computing=math.inf)
 
     assert Record.from_json(record.to_json()) == record
+
+
+def test_calls_of_a_block_are_listed_but_for_those_inside_others(
+    memory: Memory,
+) -> None:
+    @memory.cache
+    def inner(x: int) -> int:
+        return x
+
+    @memory.cache
+    def outer(x: int) -> int:
+        return inner(x) + 1
+
+    inner(0)
+    with listing_calls() as listed:
+        outer(1)
+        tasks = (delayed(inner)(x) for x in (2, 2))
+        Parallel(n_jobs=2, backend="threading")(tasks)
+        outer(1)
+    inner(3)
+
+    names = [key.function.rpartition(".")[2] for key in listed]
+    assert names == ["outer", "inner"]
