@@ -88,7 +88,7 @@ def stats(location: str | None, *, as_json: bool) -> None:
     print_table(("function", "hits", "misses", "rate", "saved", "reused"), rows)
     echo(
         f"hits: calls answered by what is stored at {store.location} now\n"
-        f"misses: calls that were computed to store it; rate: hits of both\n"
+        f"misses: calls that were computed; rate: hits of both\n"
         f"saved: time the hits would have taken; reused: bytes that they read"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from cachekit import inspection
 from cachekit.amounts import counted, format_size
 from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import print_json
+from cachekit.errors import StoreError
 from cachekit.inspection import Listed, Transfer
 from cachekit.stores import Store
 
@@ -75,8 +77,11 @@ def push(url: str, names: tuple[str, ...], location: str | None, as_json: bool) 
 @json_option
 def pull(url: str, names: tuple[str, ...], location: str | None, as_json: bool) -> None:
     """Copy from URL what is missing here: all entries, or those named."""
+    source = inspection.place_at(url)
+    if not source.exists:
+        raise StoreError(f"there is no store at {source.location}")
     store = inspection.place_at(inspection.location_for(location))
-    _transfer(inspection.place_at(url), store, names, f"Pulled from {url}", as_json)
+    _transfer(source, store, names, f"Pulled from {url}", as_json)
 
 
 @click.command()
@@ -146,8 +151,13 @@ def _written(name: str) -> Iterator[BinaryIO]:
     if name == "-":
         yield sys.stdout.buffer
         return
-    path = Path(name)
-    partial = path.with_name(f"{path.name}.partial")
+    path = Path(name).resolve()  # a link stays one
+    if path.exists() and not path.is_file():  # a device, or a pipe
+        with path.open("wb") as file:
+            yield file
+        return
+    # With the number of the process: a file of that name is nobody else's.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             yield file

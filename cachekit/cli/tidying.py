@@ -71,8 +71,7 @@ _REASONS = {
     "--stale",
     is_flag=True,
     help="Of each function, all but the version of its code that was used last. "
-    "Values that the code reads are part of it. Uses are noted once an hour: what "
-    "was taken up again within the hour may leave.",
+    "Values that the code reads are part of it.",
 )
 @click.option(
     "--older-than",

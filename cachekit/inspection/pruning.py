@@ -37,9 +37,9 @@ class Criteria:
     ----------
     stale : bool
         Whether entries leave that are of a version of their function's code other than
-        the one used last. Uses are noted once an hour: a version that was taken up
-        again within the hour may be one of them. What the code reads counts as code: a
-        function that was made with other values in it has another version.
+        the one used last, as processes tell when they end, or after ten seconds. What
+        the code reads counts as code: a function that was made with other values in
+        it has another version.
     older_than : float or None
         Seconds since the last use, which is exact to an hour.
     expired : float or None

@@ -68,7 +68,7 @@ class AgeReport:
 
 @dataclass(frozen=True)
 class FunctionStatistics:
-    """What the store has done for one function, as far as its entries are there.
+    """What the store has done for one function of which entries are there.
 
     Attributes
     ----------
@@ -77,8 +77,9 @@ class FunctionStatistics:
     hits : int
         Calls answered by the entries that are stored now.
     misses : int
-        Calls that were computed, and are stored now. A call that was not stored, or
-        has left the store, is not counted, nor what it was used for.
+        Calls that were computed, on all hosts, also those that were not stored or have
+        left. As many at least as are stored: some processes are killed before they
+        say what they did.
     hit_rate : float
         Hits among hits and misses.
     seconds_saved : float
@@ -152,15 +153,18 @@ def statistics(store: Store, *, watch: Watch = unwatched) -> list[FunctionStatis
     """
     sums = sum_up(store, lambda key: key.function, watch=watch)
     names = function_names(store, {name: one.samples for name, one in sums.items()})
-    reports = [
-        FunctionStatistics(
-            function=names[folder],
-            hits=one.hits,
-            misses=one.calls,
-            hit_rate=max(one.hits, 0) / max(one.hits + one.calls, 1),
-            seconds_saved=one.seconds_saved,
-            bytes_saved=one.bytes_saved,
+    counted = store.misses()
+    reports = []
+    for folder, one in sums.items():
+        misses = max(counted.get(folder, 0), one.calls)
+        reports.append(
+            FunctionStatistics(
+                function=names[folder],
+                hits=one.hits,
+                misses=misses,
+                hit_rate=one.hits / max(one.hits + misses, 1),
+                seconds_saved=one.seconds_saved,
+                bytes_saved=one.bytes_saved,
+            )
         )
-        for folder, one in sums.items()
-    ]
     return sorted(reports, key=lambda one: (-one.seconds_saved, one.function))

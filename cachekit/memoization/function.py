@@ -330,7 +330,7 @@ class MemorizedFunc(Wrapper[P, R]):
 
     def __cachekit_computed__(self, seconds: float) -> None:
         """Count a call that another process has computed; `Parallel` tells of it."""
-        self.memory.counter.miss(self._name, seconds)
+        self.memory.counter.miss_elsewhere(self._name, seconds)
 
     def cache_info(self) -> CacheInfo:
         """Say what the cache did for this function in this process.

@@ -108,7 +108,7 @@ class ReadableEntries:
             self.complain("could not be read, and is computed again", error)
             return None
         if hit is not None:
-            self.memory.counter.miss(self.name, seconds)
+            self.memory.counter.miss_elsewhere(self.name, seconds)
         return hit
 
     def contains(self, key: EntryKey) -> bool:

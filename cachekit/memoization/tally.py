@@ -14,11 +14,13 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from cachekit.errors import CacheKitError
 from cachekit.memoization.lineage import Record
 from cachekit.stores import EntryKey, Store
+
+T = TypeVar("T")
 
 # Hits are noted, and counted when there are so many.
 MOST_RECENT = 1000
@@ -90,6 +92,7 @@ class CallCounter:
         self._hits: Counter[EntryKey] = Counter()
         self._unsaved: Counter[EntryKey] = Counter()
         self._misses: Counter[str] = Counter()
+        self._unsaved_misses: Counter[str] = Counter()
         self._seconds_computed = 0.0
         self._due = math.inf if self._store is None else self._next()
 
@@ -109,9 +112,16 @@ class CallCounter:
         """Count a call that was computed."""
         with self._lock:
             self._misses[function] += 1
+            self._unsaved_misses[function] += 1
             self._seconds_computed += seconds
         if self._clock() >= self._due:
             self._save_now()
+
+    def miss_elsewhere(self, function: str, seconds: float) -> None:
+        """Count a call that another process has computed, which saves that itself."""
+        with self._lock:
+            self._misses[function] += 1
+            self._seconds_computed += seconds
 
     def tally(self, store: Store) -> Tally:
         """Sum up, reading from the records what each hit has saved."""
@@ -133,15 +143,12 @@ class CallCounter:
         return CacheInfo(sum(hits.values()), misses, size, saved)
 
     def save(self, store: Store) -> None:
-        """Add the hits since the last time to the store's statistics."""
+        """Add what was counted since the last time to the store's statistics."""
         self._count_recent()
-        hits: Counter[EntryKey] = Counter()
-        with self._lock, contextlib.suppress(KeyError):
-            while True:  # one by one, for a signal handler may save in the midst of it
-                key, count = self._unsaved.popitem()
-                hits[key] = count
-        if hits:
-            _add_quietly(store, hits)
+        with self._lock:
+            hits, misses = _taken(self._unsaved), _taken(self._unsaved_misses)
+        if hits or misses:
+            _add_quietly(store, hits, misses)
 
     def _look(self) -> None:
         if len(self._recent) >= MOST_RECENT:
@@ -181,6 +188,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_in_child)
 
 
+def _taken(counts: Counter[T]) -> Counter[T]:
+    """Take all counts out of a counter."""
+    taken: Counter[T] = Counter()
+    with contextlib.suppress(KeyError):
+        while True:  # one by one, for a signal handler may save in the midst of it
+            name, count = counts.popitem()
+            taken[name] = count
+    return taken
+
+
 def _seconds(store: Store, key: EntryKey) -> float:
     try:
         content = store.read(key, "record.json")
@@ -189,10 +206,14 @@ def _seconds(store: Store, key: EntryKey) -> float:
         return 0.0
 
 
-def _add_quietly(store: Store, hits: Mapping[EntryKey, int]) -> None:
+def _add_quietly(
+    store: Store, hits: Mapping[EntryKey, int], misses: Mapping[str, int]
+) -> None:
     # Statistics of a cache that is read-only or gone are worth no warning.
     try:
         # What is gone, perhaps with its whole store, needs no statistics.
-        store.add_hits({key: n for key, n in hits.items() if store.contains(key)})
+        there = {key: n for key, n in hits.items() if store.contains(key)}
+        if there or (misses and store.exists):
+            store.add_hits(there, misses)
     except (OSError, CacheKitError):
         return

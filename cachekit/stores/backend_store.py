@@ -46,7 +46,10 @@ from cachekit.stores.base import (
     Store,
     absent_entry,
     check_document,
+    counts_by_path,
     folder_name,
+    hits_among,
+    misses_among,
 )
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
@@ -248,21 +251,28 @@ class BackendStore(Store):
         """Return the description of the code version of `key`, or None."""
         return self._read(code_path(key))
 
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+    def add_hits(
+        self, hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+    ) -> None:
         """Add to the number of times that each entry was used."""
-        if not hits:
+        counts = counts_by_path(hits, misses)
+        if not counts:
             return
         self._prepare()
         with self._writing:
             uses = self._uses()
-            for key, count in hits.items():
-                last = self._used.get(key.path, 0.0)
-                statistics.merge(uses, {key.path: Uses(count, last)})
+            for path, count in counts.items():
+                last = self._used.get(path, 0.0)
+                statistics.merge(uses, {path: Uses(count, last)})
             self._put(_HITS, statistics.to_json(uses))
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
-        return {path: uses.times for path, uses in self._uses().items() if uses.times}
+        return hits_among({path: n for path, (n, _) in self._uses().items()})
+
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed, by its folder."""
+        return misses_among({path: n for path, (n, _) in self._uses().items()})
 
     def _uses(self) -> dict[str, Uses]:
         return statistics.from_json(self._read(_HITS))

@@ -239,6 +239,11 @@ class Store(ABC):
         return self
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a store: to write would not make a new one."""
+        return True
+
+    @property
     def is_connected(self) -> bool:
         """Whether it can be asked without a connection to be made first."""
         return True
@@ -365,12 +370,26 @@ class Store(ABC):
         """Return the description of the code version of `key`, or None."""
 
     @abstractmethod
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
-        """Add to the number of times that each entry was used; below 0 takes off."""
+    def add_hits(
+        self, hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+    ) -> None:
+        """Add to the statistics.
+
+        Parameters
+        ----------
+        hits : mapping of EntryKey to int
+            How many times more each entry was used; below 0 takes off.
+        misses : mapping of str to int, optional
+            How many more calls of each function were computed, by its name.
+        """
 
     @abstractmethod
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
+
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed, by its folder."""
+        return {}
 
     # --- documents: small files beside the entries, in one of `DOCUMENT_FOLDERS` ---
 
@@ -463,6 +482,35 @@ def link_or_copy(source: Path, target: Path) -> None:
         link_or_copy(source, target)
     except OSError:  # two disks, or one without second names, or a file of others
         shutil.copyfile(source, target)
+
+
+# In statistics, in the place of an entry of a function: its calls that were computed.
+_MISSES = "/misses"
+
+
+def counts_by_path(
+    hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Return what statistics say, by the paths that they say it by."""
+    counts = {key.path: count for key, count in hits.items()}
+    for function, count in (misses or {}).items():
+        counts[folder_name(function) + _MISSES] = count
+    return counts
+
+
+def hits_among(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the uses of entries among what statistics say."""
+    # Of two stores, one may have taken off what only the other had counted.
+    return {path: n for path, n in counts.items() if n > 0 and path.count("/") == 3}
+
+
+def misses_among(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the computed calls by function among what statistics say."""
+    return {
+        path.removesuffix(_MISSES): n
+        for path, n in counts.items()
+        if n > 0 and path.endswith(_MISSES) and path.count("/") == 1
+    }
 
 
 def check_document(path: str) -> str:
@@ -587,15 +635,21 @@ class DictStore(Store):
         """Return the description of a code version, or None."""
         return self._code.get((folder_name(key.function), key.fingerprint))
 
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+    def add_hits(
+        self, hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+    ) -> None:
         """Add to the number of uses."""
         with self._lock:
-            for key, count in hits.items():
-                self._hits[key.path] = self._hits.get(key.path, 0) + count
+            for path, count in counts_by_path(hits, misses).items():
+                self._hits[path] = self._hits.get(path, 0) + count
 
     def hits(self) -> dict[str, int]:
         """Return the number of uses of each entry."""
-        return {path: count for path, count in self._hits.items() if count}
+        return hits_among(self._hits)
+
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed."""
+        return misses_among(self._hits)
 
     def write_document(self, path: str, content: bytes) -> None:
         """Keep a small file."""

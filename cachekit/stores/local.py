@@ -46,7 +46,10 @@ from cachekit.stores.base import (
     Store,
     absent_entry,
     check_document,
+    counts_by_path,
     folder_name,
+    hits_among,
+    misses_among,
 )
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
@@ -121,6 +124,11 @@ class LocalStore(Store):
         """The directory."""
         return str(self.root)
 
+    @property
+    def exists(self) -> bool:
+        """Whether something was ever stored here, and not removed with the folder."""
+        return self._is_ours()
+
     @functools.cached_property
     def place(self) -> str:
         """The directory, whatever links lead there."""
@@ -145,10 +153,15 @@ class LocalStore(Store):
 
     def peek(self, key: EntryKey) -> BinaryIO | None:
         """Open the value of an entry, which does not count as a use; None if absent."""
+        path = f"{self._base}{key.path}/{VALUE}"
         try:
-            return (self.root / key.path / VALUE).open("rb", buffering=0)
+            file = open(path, "rb", buffering=0, opener=_open_to_read)  # noqa: SIM115  (returned)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise IsADirectoryError(errno.EISDIR, "there is no file", path)
+        return file
 
     def locate(self, key: EntryKey) -> str | None:
         """Return the path of a value; None if it is absent."""
@@ -264,7 +277,7 @@ class LocalStore(Store):
         if function is not None:  # last, since it writes: the disk may be full
             start = f"{folder_name(function)}/"
             ours = {
-                path: n for path, n in self.hits().items() if path.startswith(start)
+                path: n for path, n in self._counts().items() if path.startswith(start)
             }
             self._add_uses({path: Uses(-n) for path, n in ours.items()})
 
@@ -324,9 +337,17 @@ class LocalStore(Store):
         """Return the description of the code version of `key`, or None."""
         return _read(self.root / code_path(key))
 
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+    def add_hits(
+        self, hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+    ) -> None:
         """Write this process's counts into a file of their own."""
-        self._add_uses({key.path: Uses(count) for key, count in hits.items()})
+        counts = counts_by_path(hits, misses)
+        self._add_uses({path: Uses(count) for path, count in counts.items()})
+        # Which code version of a function was used last is to be told exactly.
+        used = {key[:2]: key for key, count in hits.items() if count > 0}
+        for key in used.values():
+            with contextlib.suppress(OSError):
+                os.utime(f"{self._base}{key.path}/{VALUE}")
 
     def _add_uses(self, uses: dict[str, Uses]) -> None:
         if not uses:
@@ -342,6 +363,13 @@ class LocalStore(Store):
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
+        return hits_among(self._counts())
+
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed, by its folder."""
+        return misses_among(self._counts())
+
+    def _counts(self) -> dict[str, int]:
         total: dict[str, Uses] = {}
         for path in (self.root / ".stats").glob("*.json"):
             statistics.merge(total, _uses_in(path))
@@ -396,6 +424,10 @@ def _small(handle: int, path: str) -> BinaryIO | None:
         return io.BytesIO(content) if len(content) == facts.st_size else None
     finally:
         os.close(handle)
+
+
+def _open_to_read(path: str, flags: int) -> int:  # noqa: ARG001
+    return os.open(path, _READ_ONLY)
 
 
 def _touch(path: str, last: float) -> None:

@@ -33,7 +33,10 @@ from cachekit.stores.base import (
     Store,
     absent_entry,
     check_document,
+    counts_by_path,
     folder_name,
+    hits_among,
+    misses_among,
 )
 from cachekit.stores.client import Client, LeftOut
 from cachekit.stores.flights import SingleFlight, single_flight_at
@@ -234,7 +237,11 @@ class RemoteStore(Store):
         else:
             start = f"{folder_name(function)}/"
             self._add_counts(
-                {path: -n for path, n in self.hits().items() if path.startswith(start)}
+                {
+                    path: -uses.times
+                    for path, uses in self._counts().items()
+                    if path.startswith(start) and uses.times
+                }
             )
         found = self._service.find(folder_name(function) if function else "")
         ours = [path for path in found if _ENTRY.fullmatch(path)]
@@ -303,13 +310,19 @@ class RemoteStore(Store):
         """Return the description of the code version of `key`, or None."""
         return self._read(code_path(key))
 
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+    def add_hits(
+        self, hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+    ) -> None:
         """Write this process's counts into a file of their own."""
-        self._add_counts({key.path: count for key, count in hits.items()})
+        self._add_counts(counts_by_path(hits, misses))
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, by `EntryKey.path`."""
-        return {path: n for path, (n, _) in self._counts().items() if n}
+        return hits_among({path: n for path, (n, _) in self._counts().items()})
+
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed, by its folder."""
+        return misses_among({path: n for path, (n, _) in self._counts().items()})
 
     def _add_counts(self, counts: Mapping[str, int]) -> None:
         if not counts:

@@ -87,6 +87,11 @@ class TieredStore(Store):
         return self.near.is_read_only and self.far.is_read_only
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a near store."""
+        return self.near.exists
+
+    @property
     def is_connected(self) -> bool:
         """Whether the far store can be asked without a connection to be made first."""
         return self.near.is_connected and self.far.is_connected
@@ -328,22 +333,25 @@ class TieredStore(Store):
         content = self.near.read_code(key)
         return self.far.read_code(key) if content is None else content
 
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:
+    def add_hits(
+        self, hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+    ) -> None:
         """Add to the counts of both: near those of this machine, far everybody's.
 
         A run that needed nothing of the far store does not connect to it for that.
         """
         if not self.near.is_read_only:
-            self._try(self.near, lambda: self.near.add_hits(hits))
+            self._try(self.near, lambda: self.near.add_hits(hits, misses))
         if not self.far.is_read_only and self.far.is_connected:
-            self.far.add_hits(hits)
+            self.far.add_hits(hits, misses)
 
     def hits(self) -> dict[str, int]:
         """Return how many times each entry was used, as far as is known."""
-        total = self.far.hits()
-        for path, count in self.near.hits().items():
-            total[path] = max(count, total.get(path, 0))
-        return total
+        return _larger(self.far.hits(), self.near.hits())
+
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed, as far as is known."""
+        return _larger(self.far.misses(), self.near.misses())
 
     def write_document(self, path: str, content: bytes) -> None:
         """Keep a small file in both: far for everybody, near to have it at hand."""
@@ -391,6 +399,14 @@ class TieredStore(Store):
                 if location not in text:
                     text = f"results cannot be kept in {location}: {text}"
                 warn(text)
+
+
+def _larger(some: dict[str, int], others: dict[str, int]) -> dict[str, int]:
+    """Return of each name the larger count: one store knows of more hosts or runs."""
+    return {
+        name: max(some.get(name, 0), others.get(name, 0))
+        for name in some.keys() | others.keys()
+    }
 
 
 class ReadOnlyStore(Store):
@@ -478,6 +494,10 @@ class ReadOnlyStore(Store):
         """Return how many times each entry was used, by `EntryKey.path`."""
         return self.store.hits()
 
+    def misses(self) -> dict[str, int]:
+        """Return how many calls of each function were computed, by its folder."""
+        return self.store.misses()
+
     def read_document(self, path: str) -> bytes | None:
         """Return a small file, or None if it is absent."""
         return self.store.read_document(path)
@@ -518,7 +538,11 @@ class ReadOnlyStore(Store):
         """Refuse."""
         raise self._refusal()
 
-    def add_hits(self, hits: Mapping[EntryKey, int]) -> None:  # noqa: ARG002
+    def add_hits(
+        self,
+        hits: Mapping[EntryKey, int],  # noqa: ARG002
+        misses: Mapping[str, int] | None = None,  # noqa: ARG002
+    ) -> None:
         """Refuse."""
         raise self._refusal()
 

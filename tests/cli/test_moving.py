@@ -177,3 +177,29 @@ def test_a_store_that_is_not_there_is_an_error(command: str, tmp_path: Path) -> 
         assert result.exit_code == 1
         assert "there is no store" in result.stderr
     assert not absent.exists()
+
+
+def test_an_export_goes_through_a_link_and_into_a_device(
+    here: Path, tmp_path: Path
+) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"before")
+    link.symlink_to(target)
+    mine = tmp_path / "target.partial"
+    mine.write_bytes(b"of somebody")
+
+    results = [invoke("export", name, "--store", here) for name in (link, os.devnull)]
+
+    assert [result.exit_code for result in results] == [0, 0], results[1].output
+    assert link.is_symlink()
+    assert target.stat().st_size > 100
+    assert mine.read_bytes() == b"of somebody"
+    assert not Path(os.devnull).is_file()
+
+
+def test_a_place_to_pull_from_has_to_be_there(here: Path, tmp_path: Path) -> None:
+    result = invoke("pull", tmp_path / "mistyped", "--store", here)
+
+    assert result.exit_code == 1
+    assert f"there is no store at {tmp_path / 'mistyped'}" in result.stderr
+    assert not (tmp_path / "mistyped").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,3 +274,24 @@ def test_what_is_pinned_or_used_far_away_stays_there(tmp_path: Path) -> None:
     assert leaving(both, older_than=30 * DAY, function=f"{__name__}.fit") == {
         ("fit", "2")
     }
+
+
+def test_a_version_that_was_taken_up_again_within_the_hour_stays(
+    tmp_path: Path,
+) -> None:
+    def by(factor: int) -> Any:
+        def fit(x: int) -> int:
+            return factor * x
+
+        return fit
+
+    store = LocalStore(tmp_path / "again")
+    for factor in (2, 3, 2):  # an edit that was taken back
+        memory = Memory(store)
+        memory.cache(by(factor))(1)
+        memory.counter.save(store)
+
+    leaving = inspection.to_prune(store, Criteria(stale=True))
+
+    assert len(leaving) == 1
+    assert leaving[0].key.fingerprint != Memory(store).cache(by(2)).fingerprint()

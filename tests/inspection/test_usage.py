@@ -537,3 +537,18 @@ def test_a_memory_without_a_store_has_nothing_to_tell() -> None:
     assert memory.entries() == []
     assert memory.stats() == []
     assert memory.graph().nodes == ()
+
+
+def test_calls_that_were_computed_are_counted_when_their_results_have_left(
+    memory: Memory,
+) -> None:
+    cached = memory.cache(plot)
+    for _ in range(3):
+        cached(1)
+        cached.forget(1)
+    cached(1)
+    cached(1)
+
+    (found,) = memory.stats()
+
+    assert (found.hits, found.misses, found.hit_rate) == (1, 4, 1 / 5)

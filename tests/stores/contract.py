@@ -26,7 +26,7 @@ import pytest
 
 from cachekit.errors import EntryNotFound
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import FILES, PIN, RECORD, VALUE
+from cachekit.stores.base import FILES, PIN, RECORD, VALUE, folder_name
 from tests.stores.entries import (
     OTHER_FINGERPRINT,
     commit,
@@ -811,6 +811,29 @@ class StoreContract(Generic[S]):
         store.add_hits({one: 3})
 
         assert store.hits() == {one.path: 5, two.path: 1}
+
+    def test_misses_are_counted_by_function(self, store: S) -> None:
+        commit(store, key_of())
+        store.add_hits({key_of(): 2}, {"analysis.fit": 3, "analysis.Model.fit": 1})
+        store.add_hits({}, {"analysis.fit": 4})
+
+        assert store.hits() == {key_of().path: 2}
+        assert store.misses() == {
+            "analysis.fit": 7,
+            folder_name("analysis.Model.fit"): 1,
+        }
+
+        store.clear("analysis.fit")
+
+        assert store.hits() == {}
+        assert store.misses() == {folder_name("analysis.Model.fit"): 1}
+
+    def test_more_taken_off_than_was_counted_is_none(self, store: S) -> None:
+        commit(store, key_of())
+
+        store.add_hits({key_of(): -2})
+
+        assert store.hits() == {}
 
     def test_hits_of_many_threads_add_up(self, store: S) -> None:
         barrier = threading.Barrier(8)

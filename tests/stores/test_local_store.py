@@ -915,3 +915,15 @@ def test_replacing_needs_no_lull(store: LocalStore) -> None:
 
     committing.result()
     assert value_of(store, key_of()) in {b"new", b"other"}
+
+
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_value(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    commit(store, key_of())
+    value = tmp_path / key_of().path / "value"
+    value.unlink()
+    os.mkfifo(value)
+
+    for look in (store.open, store.peek):
+        with pytest.raises(OSError, match="there is no file"):
+            look(key_of())
