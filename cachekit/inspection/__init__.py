@@ -3,84 +3,88 @@
 Nothing here prints.
 """
 
-from cachekit.inspection.accepting import (
-    Proposal,
-    accept,
-    check,
-    propose,
-    withdraw,
-)
-from cachekit.inspection.choosing import Conditions, Order, newest_versions
-from cachekit.inspection.differences import (
-    ArrayDifference,
-    Cell,
-    Leaf,
-    ValueDifferences,
-    compare_values,
-)
-from cachekit.inspection.drawing import dot, edge_label, label_lines, mermaid
-from cachekit.inspection.explaining import (
-    Why,
-    is_cached,
-    why_call,
-    why_entry,
-    why_function,
-)
-from cachekit.inspection.frames import Reports, to_frame
-from cachekit.inspection.graph import Edge, Graph, Node, graph
-from cachekit.inspection.health import Finding, examine
-from cachekit.inspection.importing import import_function, is_function_name
-from cachekit.inspection.keeping import pin, remove, unpin
-from cachekit.inspection.locating import location_for
-from cachekit.inspection.pairs import EntryDifferences, compare_entries
-from cachekit.inspection.pruning import (
-    Criteria,
-    Leaving,
-    PrunedFunction,
-    prune,
-    sum_up_pruned,
-    to_prune,
-)
-from cachekit.inspection.recomputing import Recomputed, recompute
-from cachekit.inspection.reports import (
-    EntryReport,
-    FunctionReport,
-    entries,
-    find,
-    functions,
-    select,
-    store_at,
-)
-from cachekit.inspection.sweeping import Leftover, leftovers, sweep
-from cachekit.inspection.transfer import (
-    Listed,
-    Transfer,
-    copy_entries,
-    export_entries,
-    import_entries,
-    lacking,
-    place_at,
-)
-from cachekit.inspection.usage import (
-    AgeReport,
-    FunctionStatistics,
-    VersionReport,
-    ages,
-    statistics,
-    versions,
-)
-from cachekit.inspection.values import Buffer, Loaded, Outline, load_value, outline
-from cachekit.inspection.verification import (
-    Problem,
-    Verified,
-    put_away,
-    signing_secret,
-    verify,
-)
-from cachekit.memoization.accepting import Acceptance
-from cachekit.memoization.accepting import read_acceptances as acceptances
-from cachekit.memoization.explaining import Explanation
-from cachekit.memoization.wording import unit_lines
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cachekit.inspection.accepting import (
+        Proposal,
+        accept,
+        check,
+        propose,
+        withdraw,
+    )
+    from cachekit.inspection.choosing import Conditions, Order, newest_versions
+    from cachekit.inspection.differences import (
+        ArrayDifference,
+        Cell,
+        Leaf,
+        ValueDifferences,
+        compare_values,
+    )
+    from cachekit.inspection.drawing import dot, edge_label, label_lines, mermaid
+    from cachekit.inspection.explaining import (
+        Why,
+        is_cached,
+        why_call,
+        why_entry,
+        why_function,
+    )
+    from cachekit.inspection.frames import Reports, to_frame
+    from cachekit.inspection.graphs import Edge, Graph, Node, graph
+    from cachekit.inspection.health import Finding, examine
+    from cachekit.inspection.importing import import_function, is_function_name
+    from cachekit.inspection.keeping import pin, remove, unpin
+    from cachekit.inspection.locating import location_for
+    from cachekit.inspection.pairs import EntryDifferences, compare_entries
+    from cachekit.inspection.pruning import (
+        Criteria,
+        Leaving,
+        PrunedFunction,
+        prune,
+        sum_up_pruned,
+        to_prune,
+    )
+    from cachekit.inspection.recomputing import Recomputed, recompute
+    from cachekit.inspection.reports import (
+        EntryReport,
+        FunctionReport,
+        entries,
+        find,
+        functions,
+        select,
+        store_at,
+    )
+    from cachekit.inspection.sweeping import Leftover, leftovers, sweep
+    from cachekit.inspection.transfer import (
+        Listed,
+        Transfer,
+        copy_entries,
+        export_entries,
+        import_entries,
+        lacking,
+        place_at,
+    )
+    from cachekit.inspection.usage import (
+        AgeReport,
+        FunctionStatistics,
+        VersionReport,
+        ages,
+        statistics,
+        versions,
+    )
+    from cachekit.inspection.values import Buffer, Loaded, Outline, load_value, outline
+    from cachekit.inspection.verification import (
+        Problem,
+        Verified,
+        put_away,
+        signing_secret,
+        verify,
+    )
+    from cachekit.memoization.accepting import Acceptance, read_acceptances
+    from cachekit.memoization.explaining import Explanation
+    from cachekit.memoization.wording import unit_lines
 
 __all__ = [
     "Acceptance",
@@ -117,7 +121,6 @@ __all__ = [
     "VersionReport",
     "Why",
     "accept",
-    "acceptances",
     "ages",
     "check",
     "compare_entries",
@@ -148,6 +151,7 @@ __all__ = [
     "propose",
     "prune",
     "put_away",
+    "read_acceptances",
     "recompute",
     "remove",
     "select",
@@ -167,3 +171,105 @@ __all__ = [
     "why_function",
     "withdraw",
 ]
+
+_HOME = {
+    "Acceptance": "cachekit.memoization.accepting",
+    "AgeReport": "cachekit.inspection.usage",
+    "ArrayDifference": "cachekit.inspection.differences",
+    "Buffer": "cachekit.inspection.values",
+    "Cell": "cachekit.inspection.differences",
+    "Conditions": "cachekit.inspection.choosing",
+    "Criteria": "cachekit.inspection.pruning",
+    "Edge": "cachekit.inspection.graphs",
+    "EntryDifferences": "cachekit.inspection.pairs",
+    "EntryReport": "cachekit.inspection.reports",
+    "Explanation": "cachekit.memoization.explaining",
+    "Finding": "cachekit.inspection.health",
+    "FunctionReport": "cachekit.inspection.reports",
+    "FunctionStatistics": "cachekit.inspection.usage",
+    "Graph": "cachekit.inspection.graphs",
+    "Leaf": "cachekit.inspection.differences",
+    "Leaving": "cachekit.inspection.pruning",
+    "Leftover": "cachekit.inspection.sweeping",
+    "Listed": "cachekit.inspection.transfer",
+    "Loaded": "cachekit.inspection.values",
+    "Node": "cachekit.inspection.graphs",
+    "Order": "cachekit.inspection.choosing",
+    "Outline": "cachekit.inspection.values",
+    "Problem": "cachekit.inspection.verification",
+    "Proposal": "cachekit.inspection.accepting",
+    "PrunedFunction": "cachekit.inspection.pruning",
+    "Recomputed": "cachekit.inspection.recomputing",
+    "Reports": "cachekit.inspection.frames",
+    "Transfer": "cachekit.inspection.transfer",
+    "ValueDifferences": "cachekit.inspection.differences",
+    "Verified": "cachekit.inspection.verification",
+    "VersionReport": "cachekit.inspection.usage",
+    "Why": "cachekit.inspection.explaining",
+    "accept": "cachekit.inspection.accepting",
+    "ages": "cachekit.inspection.usage",
+    "check": "cachekit.inspection.accepting",
+    "compare_entries": "cachekit.inspection.pairs",
+    "compare_values": "cachekit.inspection.differences",
+    "copy_entries": "cachekit.inspection.transfer",
+    "dot": "cachekit.inspection.drawing",
+    "edge_label": "cachekit.inspection.drawing",
+    "entries": "cachekit.inspection.reports",
+    "examine": "cachekit.inspection.health",
+    "export_entries": "cachekit.inspection.transfer",
+    "find": "cachekit.inspection.reports",
+    "functions": "cachekit.inspection.reports",
+    "graph": "cachekit.inspection.graphs",
+    "import_entries": "cachekit.inspection.transfer",
+    "import_function": "cachekit.inspection.importing",
+    "is_cached": "cachekit.inspection.explaining",
+    "is_function_name": "cachekit.inspection.importing",
+    "label_lines": "cachekit.inspection.drawing",
+    "lacking": "cachekit.inspection.transfer",
+    "leftovers": "cachekit.inspection.sweeping",
+    "load_value": "cachekit.inspection.values",
+    "location_for": "cachekit.inspection.locating",
+    "mermaid": "cachekit.inspection.drawing",
+    "newest_versions": "cachekit.inspection.choosing",
+    "outline": "cachekit.inspection.values",
+    "pin": "cachekit.inspection.keeping",
+    "place_at": "cachekit.inspection.transfer",
+    "propose": "cachekit.inspection.accepting",
+    "prune": "cachekit.inspection.pruning",
+    "put_away": "cachekit.inspection.verification",
+    "read_acceptances": "cachekit.memoization.accepting",
+    "recompute": "cachekit.inspection.recomputing",
+    "remove": "cachekit.inspection.keeping",
+    "select": "cachekit.inspection.reports",
+    "signing_secret": "cachekit.inspection.verification",
+    "statistics": "cachekit.inspection.usage",
+    "store_at": "cachekit.inspection.reports",
+    "sum_up_pruned": "cachekit.inspection.pruning",
+    "sweep": "cachekit.inspection.sweeping",
+    "to_frame": "cachekit.inspection.frames",
+    "to_prune": "cachekit.inspection.pruning",
+    "unit_lines": "cachekit.memoization.wording",
+    "unpin": "cachekit.inspection.keeping",
+    "verify": "cachekit.inspection.verification",
+    "versions": "cachekit.inspection.usage",
+    "why_call": "cachekit.inspection.explaining",
+    "why_entry": "cachekit.inspection.explaining",
+    "why_function": "cachekit.inspection.explaining",
+    "withdraw": "cachekit.inspection.accepting",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home when it is first asked for."""
+    # Each command needs a few of these modules; all of them take 0.1 s.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cachekit.amounts import counted
-from cachekit.inspection.graph import Edge, Graph, Node
+from cachekit.inspection.graphs import Edge, Graph, Node
 
 # Letters of a label: arguments may be long.
 LONGEST_LABEL = 60

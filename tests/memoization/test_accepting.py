@@ -103,7 +103,7 @@ def test_it_holds_for_the_code_that_was_accepted(store: Path) -> None:
 def test_it_holds_for_the_function_that_was_accepted(store: Path) -> None:
     cached(Memory(store), OLD)(3)
     inspection.accept(inspection.propose(cached(Memory(store), NEW)))
-    (one,) = inspection.acceptances(LocalStore(store))
+    (one,) = inspection.read_acceptances(LocalStore(store))
 
     assert resolved_versions([one], "lab.f") == {one.fingerprint: one.counts_as}
     assert resolved_versions([one], "lab.g") == {}
@@ -135,7 +135,7 @@ def test_of_two_that_count_as_each_other_the_last_said_holds(store: Path) -> Non
     inspection.accept(inspection.propose(old))
 
     assert new.fingerprint() == old.fingerprint() != prints
-    assert len(inspection.acceptances(LocalStore(store))) == 1
+    assert len(inspection.read_acceptances(LocalStore(store))) == 1
 
 
 def test_a_circle_of_documents_has_an_end() -> None:
@@ -156,7 +156,7 @@ def test_a_version_whose_results_are_gone_does_not_count(store: Path) -> None:
 
     memory.clear(warn=False)
 
-    assert inspection.acceptances(LocalStore(store)) == []
+    assert inspection.read_acceptances(LocalStore(store)) == []
     new = cached(Memory(store), NEW)
     assert new(3) == 6
     assert new.fingerprint() != old.fingerprint()
