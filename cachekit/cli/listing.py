@@ -232,6 +232,7 @@ def _lines(store: Store, entry: inspection.EntryReport) -> list[tuple[str, str]]
         )
         lines += _list("parents", record.parents)
         lines += _list("children", record.children)
+        lines += _list("warnings", record.warnings)
     lines += [
         ("used", f"{ago(entry.last_used)}, {counted(entry.hits, 'hit')}"),
         ("saved", format_duration(entry.seconds_saved)),

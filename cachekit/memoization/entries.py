@@ -208,6 +208,7 @@ class Entries(ReadableEntries):
             parents=call.parents(),
             children=[child.path for child in call.children],
             files={} if call.files is None else call.files.names(),
+            warnings=call.warnings,
             git=commit_of(self.source, patience=seconds / 10),
             **lineage.environment(),
         )

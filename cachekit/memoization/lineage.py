@@ -59,6 +59,8 @@ class Record:
         Paths of the entries of the cached calls that this one made.
     files : dict of str to int
         Size of each file that the call has made.
+    warnings : list of str
+        What the call has warned of, at most 20: a hit does not say it again.
     git : dict or None
         The ``commit`` of the repository that the function's source is in, and whether
         it ``is_dirty``.
@@ -89,6 +91,7 @@ class Record:
     parents: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     git: dict[str, Any] | None = None
 
     @property
@@ -199,7 +202,10 @@ _ANNOTATIONS = {one.name: str(one.type) for one in fields(Record)}
 _ANNOTATIONS["arguments"] = "dict[str, dict[str, Any]]"  # only people read them
 
 # Fields that records of the first days did not have.
-_ADDED = {"main", "value", "items", "arrays", "parents", "children", "files", "git"}
+_ADDED = {
+    *("main", "value", "items", "arrays", "parents", "children", "files"),
+    *("warnings", "git"),
+}
 
 # The fields that `Record.to_json` does not write by hand, and what they are at first.
 _NOTHING_MORE: dict[str, Any] = {

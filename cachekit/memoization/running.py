@@ -22,6 +22,7 @@ from cachekit.memoization.artifact_folders import (
 )
 from cachekit.memoization.artifacts import Artifact, check_name
 from cachekit.memoization.call import CallKey, changed_arguments, is_small
+from cachekit.memoization.warned import MOST_WARNINGS, WarningNotes
 from cachekit.stores import EntryKey, Staging, Store
 
 T = TypeVar("T")
@@ -58,6 +59,8 @@ class Running:
         The files that it has made.
     size : int
         Bytes of its value once it is stored, else 0.
+    warnings : list of str
+        What it has warned of so far.
     """
 
     def __init__(
@@ -78,12 +81,12 @@ class Running:
         self.staging: Staging | None = None
         self.files: ArtifactFolder | None = None
         self.size = 0
+        self.warnings: list[str] = []
         self._is_streaming = False  # its parts run one by one, as a generator's do
         self._outer: Running | None = None
 
     def __enter__(self) -> Running:
-        self._outer = _current.get()
-        _current.set(self)
+        self._outer = _enter(self)
         return self
 
     def __exit__(
@@ -99,8 +102,7 @@ class Running:
     def step(self, function: Callable[..., T], *args: Any) -> T:
         """Run a part of the call, in which it is the innermost one."""
         self._is_streaming = True
-        outer = _current.get()
-        _current.set(self)
+        outer = _enter(self)
         try:
             return function(*args)
         finally:
@@ -110,8 +112,7 @@ class Running:
     def innermost(self) -> Iterator[None]:
         """In its block, a part of the call runs; what fails there drops nothing."""
         self._is_streaming = True
-        outer = _current.get()
-        _current.set(self)
+        outer = _enter(self)
         try:
             yield
         finally:
@@ -305,12 +306,33 @@ def listing_calls() -> Iterator[dict[EntryKey, None]]:
         _listed.reset(token)
 
 
+def _enter(call: Running) -> Running | None:
+    """Make a call the innermost one; return the one that was."""
+    outer = _current.get()
+    _current.set(call)
+    _warning_notes.begin()
+    return outer
+
+
 def _leave(call: Running, outer: Running | None) -> None:
+    _warning_notes.end()
     # A coroutine that is thrown away may end in another context, where nothing was set.
     if _current.get() is call:
         _current.set(outer)
 
 
 _current: ContextVar[Running | None] = ContextVar("_current", default=None)
+
+
+def _note_warning(text: str) -> None:
+    call = _current.get()
+    if call is not None and len(call.warnings) < MOST_WARNINGS:
+        call.warnings.append(text)
+
+
+_warning_notes = WarningNotes(_note_warning)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_warning_notes.begin_in_process)
 
 _listed: ContextVar[dict[EntryKey, None] | None] = ContextVar("_listed", default=None)
