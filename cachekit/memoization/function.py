@@ -196,12 +196,10 @@ class MemorizedFunc(Wrapper[P, R]):
         """
         bound = self._bind(*args, **kwargs)
         key = self._key(bound)
-        if not self._entries.contains(key.entry):
+        if not self._entries.use(key.entry):
             hit = self._compute(key, bound, args, kwargs)
             if not self._entries.contains(key.entry):
                 return NotMemorizedResult(hit[0])
-        else:
-            self._entries.note_hit(key.entry)
         return MemorizedResult.in_entries(self._entries, key.entry)
 
     def check_call_in_cache(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
@@ -323,9 +321,8 @@ class MemorizedFunc(Wrapper[P, R]):
     ) -> tuple[object, MemorizedResult | None]:
         """Name a call, and give its stored result; what `Parallel` asks first."""
         key = self._key(self._bind(*args, **kwargs)).entry
-        if not self._entries.contains(key):
+        if not self._entries.use(key):
             return key, None
-        self._entries.note_hit(key)
         return key, MemorizedResult.in_entries(self._entries, key)
 
     def __cachekit_computed__(self, seconds: float) -> None:

@@ -121,6 +121,19 @@ class ReadableEntries:
             return False
         return self.usable_since(key) is not None
 
+    def use(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry that can be used; then it counts as a hit."""
+        if self.needs_facts and self.usable_since(key) is None:
+            return False
+        try:
+            is_there = self.store.use(key)
+        except (OSError, StoreError) as error:
+            self.complain("could not be looked up", error)
+            return False
+        if is_there:
+            self.memory.counter.hit(key)
+        return is_there
+
     def note_hit(self, key: EntryKey) -> None:
         """Count a use of an entry that was not opened for it."""
         self.memory.counter.hit(key)

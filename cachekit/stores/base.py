@@ -276,6 +276,13 @@ class Store(ABC):
     def note_use(self, key: EntryKey) -> None:  # noqa: B027
         """Note that an entry was used, where `open` was not what used it."""
 
+    def use(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry, which counts as a use."""
+        if not self.contains(key):
+            return False
+        self.note_use(key)
+        return True
+
     def files(self, key: EntryKey, names: Iterable[str], version: str = "") -> Path:
         """Return the folder of this machine in which files of an entry are.
 

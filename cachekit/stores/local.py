@@ -176,6 +176,18 @@ class LocalStore(Store):
         except OSError:
             return
 
+    def use(self, key: EntryKey) -> bool:
+        """Tell whether there is an entry, which counts as a use."""
+        path = f"{self._base}{key.path}/{VALUE}"
+        try:
+            facts = os.stat(path)  # noqa: PTH116  (once for each task of a loop)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if not S_ISREG(facts.st_mode):
+            return False
+        _touch(path, facts.st_mtime)
+        return True
+
     def files(
         self,
         key: EntryKey,
@@ -189,7 +201,7 @@ class LocalStore(Store):
         """Tell whether there is an entry."""
         try:
             path = f"{self._base}{key.path}/{VALUE}"
-            return S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  (once for each task)
+            return S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return False
 
