@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 
 from blake3 import blake3
 
-from cachekit.errors import StoreError
+from cachekit.errors import StoreError, warn
 from cachekit.stores import EntryKey, Store
 from cachekit.stores.base import ACCEPTED, folder_name
 
@@ -162,8 +162,11 @@ class AcceptedVersions:
     def _load(self, store: Store) -> None:
         try:
             self._found = read_acceptances(store, self._secret)
-        except (OSError, StoreError):  # look-ups tell what is wrong with it
+        except OSError:  # look-ups tell what is wrong with it
             self._found = []
+        except StoreError as error:  # a service says so once
+            self._found = []
+            warn(f"which code was accepted could not be read: {error}")
 
     def _resolve(self, function: str, fingerprint: str) -> str:
         accepted = resolved_versions(self._found or (), function)

@@ -9,5 +9,9 @@ from __future__ import annotations
 # The command line mounts `cachekit.pipelines.NAME.__main__:main` for each name, and
 # reads this table rather than the packages, so that `--help` imports none of them.
 PIPELINES: dict[str, str] = {
+    "biggish": "Learn from more data than may be in memory, chunk by chunk.",
+    "decoding": "Read from brain scans what was seen: its class, and its image.",
+    "outliers": "Compare ways to find outliers that nobody has marked.",
+    "superpixels": "Paint photographs with few colours, and count what it costs.",
     "topics": "Crawl a site and find the topics that its pages are about.",
 }

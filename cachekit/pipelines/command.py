@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,7 +87,13 @@ def list_parameters(const: ModuleType) -> str:
     """Return the parameters of a pipeline as the end of its help."""
     rows = describe_parameters(const)
     width = max(len(name) for name, _ in rows)
-    lines = [f"  {name:<{width}}  {text}" for name, text in rows]
+    lines = [
+        line
+        for name, text in rows
+        for line in textwrap.wrap(
+            f"  {name:<{width}}  {text}", 78, subsequent_indent=" " * (width + 4)
+        )
+    ]
     return "\n".join(["\b", "Parameters:", *lines])  # \b: click is not to fill them
 
 

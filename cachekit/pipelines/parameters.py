@@ -21,7 +21,7 @@ from cachekit.errors import PipelineError
 
 @dataclass(frozen=True)
 class Between:
-    """A number in a range, its ends included; of a tuple, each item.
+    """A number in a range, its ends included; of a tuple, each item, of one at least.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Between:
     def allows(self, value: Any) -> bool:
         """Tell whether a value is in the range."""
         items = value if isinstance(value, tuple) else (value,)
-        return all(self.low <= item <= self.high for item in items)
+        return bool(items) and all(self.low <= item <= self.high for item in items)
 
     def __str__(self) -> str:
         return f"{self.low:,} to {self.high:,}"
@@ -43,7 +43,7 @@ class Between:
 
 @dataclass(frozen=True, init=False)
 class OneOf:
-    """One of some values; of a tuple, each item.
+    """One of some values; of a tuple, each item, of one at least.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class OneOf:
     def allows(self, value: Any) -> bool:
         """Tell whether a value is one of them."""
         items = value if isinstance(value, tuple) else (value,)
-        return all(item in self.choices for item in items)
+        return bool(items) and all(item in self.choices for item in items)
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(str, self.choices))

@@ -84,6 +84,7 @@ def test_a_setting_takes_the_place_of_a_constant(
         ("PENALTIES=(1, -1)", "PENALTIES=(1.0, -1.0) is not possible"),
         ("PENALTIES=(1, 'x')", "PENALTIES='x' is a text, and has to be a number"),
         ("PENALTIES=1e999", "PENALTIES=(inf,) is not possible: it is 0.0 to 100.0"),
+        ("PENALTIES=()", "PENALTIES=() is not possible: it is 0.0 to 100.0"),
         ("MODEL=tree", "MODEL='tree' is not possible: it is one of ridge, lasso"),
         ("SHARE={}", "SHARE={} is of another kind, and has to be a number, as 0.5"),
     ],

@@ -55,7 +55,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_the_pipeline_is_in_the_table_of_the_command_line() -> None:
-    assert PIPELINES.keys() == {"topics"}
+    assert "topics" in PIPELINES
 
 
 def test_a_run_writes_the_topics_of_a_site(
