@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import struct
 import types
 from collections.abc import Callable, Collection, Mapping, Sized
 from pathlib import Path
@@ -218,6 +219,7 @@ _FROZEN_TYPES = {
     complex,
     range,
     re.Pattern,
+    struct.Struct,
     types.FunctionType,
     types.CodeType,
 }

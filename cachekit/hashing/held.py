@@ -22,6 +22,7 @@ import functools
 import operator
 import pathlib
 import re
+import struct
 import sys
 import types
 from collections.abc import Iterator, Mapping, Set
@@ -272,6 +273,7 @@ _CONSTANTS = {
     range,
     slice,
     re.Pattern,
+    struct.Struct,
     datetime.date,
     datetime.datetime,
     datetime.time,

@@ -18,6 +18,7 @@ import logging
 import pathlib
 import pickle
 import re
+import struct
 import threading
 import types
 import zoneinfo
@@ -243,6 +244,10 @@ def _reduce_pattern(value: re.Pattern[Any]) -> Form:
     return Form(b"pattern:", (value.pattern, value.flags))
 
 
+def _reduce_struct(value: struct.Struct) -> Form:
+    return Form(b"struct:", (type(value), value.format))
+
+
 def _reduce_timezone(value: datetime.timezone) -> Form:
     return Form(b"timezone:", (value.utcoffset(None), value.tzname(None)))
 
@@ -354,6 +359,7 @@ _EXACT: dict[type, Callable[[Any], Form]] = {
     complex: _reduce_complex,
     slice: _reduce_slice,
     re.Pattern: _reduce_pattern,
+    struct.Struct: _reduce_struct,
     datetime.timezone: _reduce_timezone,
     types.MappingProxyType: _reduce_mapping_proxy,
     types.FunctionType: _reduce_function,

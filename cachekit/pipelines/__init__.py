@@ -11,7 +11,9 @@ from __future__ import annotations
 PIPELINES: dict[str, str] = {
     "biggish": "Learn from more data than may be in memory, chunk by chunk.",
     "decoding": "Read from brain scans what was seen: its class, and its image.",
+    "forest": "Choose a classifier for handwritten digits, honestly.",
     "outliers": "Compare ways to find outliers that nobody has marked.",
     "superpixels": "Paint photographs with few colours, and count what it costs.",
+    "tables": "Learn from a messy table: typos, dates, missing values.",
     "topics": "Crawl a site and find the topics that its pages are about.",
 }

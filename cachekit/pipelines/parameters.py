@@ -133,7 +133,7 @@ def parse_settings(const: ModuleType, settings: Iterable[str]) -> Parameters:
         Its names in capitals are the parameters.
     settings : iterable of str
         Each ``NAME=VALUE``: numbers, texts with or without quotes, ``True``, or tuples
-        as in ``(0.1, 1, 10)``. Of two for one name the last counts.
+        as in ``(0.1, 1, 10)`` or ``nmf, lda``. Of two for one name the last counts.
 
     Raises
     ------
@@ -193,7 +193,9 @@ def _parse(text: str, default: Any) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return (text,) if isinstance(default, tuple) else text  # the check tells
+        if isinstance(default, tuple):  # texts without quotes
+            return tuple(part.strip() for part in text.split(","))
+        return text  # the check tells
 
 
 def _checked(name: str, value: Any, default: Any, limit: Between | OneOf | None) -> Any:

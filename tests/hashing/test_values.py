@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -209,3 +210,13 @@ def test_an_object_and_its_copies_share_a_digest_after_pickling_twice() -> None:
 
 def test_text_with_lone_surrogates_is_hashed() -> None:
     assert digest("\ud800") != digest("\ud801")
+
+
+def test_the_layout_of_a_struct_is_what_it_is_made_of() -> None:
+    layouts = [struct.Struct("<i"), struct.Struct("<q"), "<i"]
+
+    digests = [digest(one) for one in layouts]
+
+    assert digests[0] == digest(struct.Struct("<i"))
+    assert digests[0] == "d0c5dfff7f7af0568aba8050de1d03ac"  # on every Python
+    assert len({*digests}) == 3

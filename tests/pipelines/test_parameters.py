@@ -51,6 +51,7 @@ def const() -> ModuleType:
         ("SHARE=1", 1.0),
         ("IS_SCALED=False", False),
         ("NAMES=c", ("c",)),
+        ("NAMES=c, d", ("c", "d")),
         ("NAMES=('x', 'y', 'z')", ("x", "y", "z")),
     ],
 )

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from cachekit.pipelines.threads import in_one_thread
+
 T = TypeVar("T")
 
 MB = 2**20
@@ -38,17 +40,14 @@ def one_pass(
 
     Notes
     -----
-    Numerical libraries use one thread meanwhile. The matrices of a chunk are small: on
-    two cores that others use too, threads that wait for each other made the same pass
-    take eight times as long. Each thread needs memory of its own, besides.
+    Numerical libraries use one thread meanwhile: each needs memory of its own.
     """
-    from threadpoolctl import threadpool_limits
     from tqdm import tqdm
 
     bar = tqdm(
         total=n_chunks, desc=f"{name:<11}", unit=" chunks", file=sys.stderr, ncols=79
     )
-    with bar, threadpool_limits(limits=1):
+    with bar, in_one_thread():
         forget_peak()
         readings.append(peak_memory())
         for chunk in chunks:

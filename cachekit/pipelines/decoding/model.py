@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import PipelineError
 from cachekit.pipelines.decoding.haemodynamics import haemodynamic_courses, scan_times
+from cachekit.pipelines.threads import in_one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,12 +126,11 @@ def classify_fold(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
 
     is_training = (folds != fold) & (labels >= 0)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
     # On matrices as small as these, two threads take five times as long as one.
-    with threadpool_limits(limits=1):
+    with in_one_thread():
         model.fit(patterns[is_training], labels[is_training])
     found: NDArray[np.int64] = model.predict(patterns[folds == fold])
     return found

@@ -2,8 +2,11 @@
 
 ::
 
-    site -> fetch_page, once a page -> count_terms -> weigh_terms -> factorise -> topics
-                                                   topics.csv, topics.png, a table  <-'
+    site -> fetch_page, once a page -> count_terms -> weigh_terms -> reduce_terms
+                                            |              |              |
+                                         fit_lda        fit_nmf      place_on_map,
+                                            '------+-------'       cluster_documents
+                                     scores, matches, figures, tables <---'
 
 The functions know nothing of the cache. They become cached calls here, where they
 meet, and get every hyper-parameter from here.
@@ -11,98 +14,72 @@ meet, and get every hyper-parameter from here.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import click
 
-from cachekit.errors import CacheKitError, MissingExtra
-from cachekit.memoization import Memory, Tally, default_memory
+from cachekit.experiments import Run
+from cachekit.memoization import Memory
+from cachekit.parallel import Parallel, delayed
+from cachekit.pipelines.command import list_parameters, pipeline_options, running
+from cachekit.pipelines.files import write_file, write_table
+from cachekit.pipelines.parameters import Parameters
 from cachekit.pipelines.topics import const, report
+from cachekit.pipelines.topics.comparison import (
+    Match,
+    match_topics,
+    mean_scores,
+    umass_coherence,
+)
 from cachekit.pipelines.topics.crawl import Crawl, Page, Progress, crawl, fetch_page
+from cachekit.pipelines.topics.drawing import draw_map, draw_topics
+from cachekit.pipelines.topics.findings import Finding, Layout, Result
 from cachekit.pipelines.topics.model import (
     Factors,
-    Topic,
-    count_terms,
     describe_topics,
-    factorise,
-    weigh_terms,
+    fit_lda,
+    fit_minibatch_nmf,
+    fit_nmf,
+    heaviest_topics,
 )
 from cachekit.pipelines.topics.session import Limits, Session
+from cachekit.pipelines.topics.similarity import (
+    cluster_documents,
+    place_on_map,
+    reduce_terms,
+    score_groups,
+    score_map,
+)
 from cachekit.pipelines.topics.sites import PydocServer, Site, pydoc_site, web_site
+from cachekit.pipelines.topics.terms import TermTable, count_terms, weigh_terms
 
 _PACKAGES = ("bs4", "httpx", "matplotlib", "sklearn")
 
-_LIMITS = Limits(
-    operation_seconds=const.OPERATION_SECONDS,
-    page_seconds=const.PAGE_SECONDS,
-    page_bytes=const.PAGE_BYTES,
-    tries=const.TRIES,
-    backoff_seconds=const.BACKOFF_SECONDS,
-)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run found, and where it wrote it.
-
-    Attributes
-    ----------
-    title : str
-        What was looked at, for people.
-    topics : list of Topic
-        The heaviest first.
-    crawl : Crawl
-        The pages read, skipped and broken.
-    has_converged : bool
-        Whether the factorisation had enough iterations.
-    csv_path, figure_path : Path
-        The files written.
-    """
-
-    title: str
-    topics: list[Topic]
-    crawl: Crawl
-    has_converged: bool
-    csv_path: Path
-    figure_path: Path
-
 
 def run(
+    parameters: Parameters,
     *,
     memory: Memory,
     url: str | None = None,
-    max_pages: int = const.MAX_PAGES,
-    n_topics: int = const.N_TOPICS,
-    seed: int = const.SEED,
-    output: Path | str = ".",
-    limits: Limits = _LIMITS,
+    output: Path,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Find the topics of a site, and write them to ``topics.csv`` and ``topics.png``.
+    """Find the topics of a site by several models, compare them, and write it all.
 
     Parameters
     ----------
+    parameters : Parameters
+        Those of `const`.
     memory : Memory
         Where results are kept. A page that it has is not fetched again.
     url : str, optional
         Page to begin with; its site is crawled. Python's own documentation if None.
-    max_pages : int, default `const.MAX_PAGES`
-        Pages to visit at most.
-    n_topics : int, default `const.N_TOPICS`
-        Topics to find.
-    seed : int, default `const.SEED`
-        The same seed finds the same topics in the same pages.
-    output : path-like, default "."
+    output : Path
         Folder for the files; made if needed.
-    limits : Limits, optional
-        Time and space that a page may take. They only decide which pages can be
-        read, so pages that are in the cache are taken whatever the limits.
     on_progress : callable, optional
         Called with a `Progress` after each page.
 
@@ -112,185 +89,253 @@ def run(
 
     Raises
     ------
-    MissingExtra
-        If a package that the pipeline needs is not installed.
     PipelineError
         If the start page cannot be read, or its site has too little text.
     OSError
         If the files cannot be written.
     """
-    if not all(map(find_spec, _PACKAGES)):
-        raise MissingExtra("cachekit run topics", "ml")
-    output = Path(output)
     output.mkdir(parents=True, exist_ok=True)  # now, rather than after the crawl
 
+    site, found = _read_site(url, parameters, memory, on_progress)
+    texts = [page for page in found.pages if page.text]
+    counts = _count_terms(texts, site, parameters, memory)
+    weights = memory.cache(weigh_terms)(counts)
+    factors = _fit_models(counts, weights, parameters, memory)
+    layout = _lay_out(weights, parameters, memory)
+
+    pages = tuple(texts[row].path for row in counts.documents)
+    first = next(iter(factors.values()))
+    findings = {
+        model: _judge(fitted, first, pages, counts, layout, parameters, memory)
+        for model, fitted in factors.items()
+    }
+    result = Result(site.title, found, pages, counts.terms, findings, layout)
+    return replace(result, files=_write(result, output, parameters, memory))
+
+
+def _read_site(
+    url: str | None,
+    parameters: Parameters,
+    memory: Memory,
+    on_progress: Callable[[Progress], None] | None,
+) -> tuple[Site, Crawl]:
+    # Limits only decide which pages can be read, so they are in no key: pages that are
+    # in the cache are taken whatever the limits.
+    limits = Limits(
+        operation_seconds=parameters.OPERATION_SECONDS,
+        page_seconds=parameters.PAGE_SECONDS,
+        page_bytes=parameters.PAGE_BYTES,
+        tries=parameters.TRIES,
+        backoff_seconds=parameters.BACKOFF_SECONDS,
+    )
     with ExitStack() as stack:
-        site = _site(url, stack)
+        site = _site(url, parameters, stack)
         session = stack.enter_context(Session(site.connect, limits=limits))
         found = crawl(
             site,
             fetch=memory.cache(fetch_page, ignore=["session"]),
             session=session,
-            max_pages=max_pages,
-            max_failures_in_a_row=const.MAX_FAILURES_IN_A_ROW,
+            max_pages=parameters.MAX_PAGES,
+            max_failures_in_a_row=parameters.MAX_FAILURES_IN_A_ROW,
             on_progress=on_progress,
         )
-    pages = [page for page in found.pages if page.text]
-    title = f"Topics in {site.title}, {len(pages)} pages"
-    topics, has_converged = _find_topics(pages, site, n_topics, seed, memory)
-    figure = memory.cache(report.draw_topics)(
-        topics[: const.FIGURE_TOPICS],
-        title=title,
-        n_columns=const.FIGURE_COLUMNS,
-        dpi=const.FIGURE_DPI,
-    )
-    result = Result(
-        title=title,
-        topics=topics,
-        crawl=found,
-        has_converged=has_converged,
-        csv_path=output / "topics.csv",
-        figure_path=output / "topics.png",
-    )
-    report.write_topics(result.csv_path, topics)
-    report.write_file(result.figure_path, figure)
-    return result
+    return site, found
 
 
-def _site(url: str | None, stack: ExitStack) -> Site:
+def _site(url: str | None, parameters: Parameters, stack: ExitStack) -> Site:
     if url is not None:
         return web_site(url)
-    server = PydocServer(start_seconds=const.SERVER_START_SECONDS)
+    server = PydocServer(start_seconds=parameters.SERVER_START_SECONDS)
     return pydoc_site(
         stack.enter_context(server),
-        avoided=const.PYDOC_AVOIDED,
-        stop_words=const.PYDOC_STOP_WORDS,
+        avoided=parameters.PYDOC_AVOIDED,
+        stop_words=parameters.PYDOC_STOP_WORDS,
     )
 
 
-def _find_topics(
-    pages: list[Page], site: Site, n_topics: int, seed: int, memory: Memory
-) -> tuple[list[Topic], bool]:
-    counts = memory.cache(count_terms)(
+def _count_terms(
+    pages: list[Page], site: Site, parameters: Parameters, memory: Memory
+) -> TermTable:
+    counts: TermTable = memory.cache(count_terms)(
         [page.text for page in pages],
-        token_pattern=const.TOKEN_PATTERN,
+        token_pattern=parameters.TOKEN_PATTERN,
         stop_words=site.stop_words,
-        min_documents=const.MIN_PAGES_PER_TERM,
-        max_share=const.MAX_SHARE_OF_PAGES,
-        small_collection=const.SMALL_SITE,
-        max_terms=const.MAX_TERMS,
+        min_documents=parameters.MIN_PAGES_PER_TERM,
+        max_share=parameters.MAX_SHARE_OF_PAGES,
+        small_collection=parameters.SMALL_SITE,
+        max_terms=parameters.MAX_TERMS,
     )
-    weights = memory.cache(weigh_terms)(counts)
-    factors: Factors = memory.cache(factorise)(
-        weights, n_topics=n_topics, seed=seed, max_iterations=const.MAX_ITERATIONS
+    return counts
+
+
+def _fit_models(
+    counts: TermTable, weights: TermTable, parameters: Parameters, memory: Memory
+) -> dict[str, Factors]:
+    n_topics, seed = parameters.N_TOPICS, parameters.SEED
+    # Tasks, which are called by the loop, and only those that are asked for.
+    fits = {
+        "nmf": delayed(memory.cache(fit_nmf))(
+            weights,
+            n_topics=n_topics,
+            seed=seed,
+            max_rounds=parameters.NMF_ROUNDS,
+        ),
+        "minibatch-nmf": delayed(memory.cache(fit_minibatch_nmf))(
+            weights,
+            n_topics=n_topics,
+            seed=seed,
+            max_rounds=parameters.NMF_ROUNDS,
+            batch_size=parameters.BATCH_PAGES,
+        ),
+        "lda": delayed(memory.cache(fit_lda))(
+            counts,
+            n_topics=n_topics,
+            seed=seed,
+            max_rounds=parameters.LDA_ROUNDS,
+            tolerance=parameters.LDA_TOLERANCE,
+            learning_method=parameters.LEARNING_METHOD,
+            batch_size=parameters.BATCH_PAGES,
+            document_prior=parameters.PAGE_PRIOR,
+            term_prior=parameters.WORD_PRIOR,
+        ),
+    }
+    models = list(dict.fromkeys(parameters.MODELS))
+    loop = Parallel(n_jobs=parameters.N_JOBS, progress=True)
+    return dict(zip(models, loop([fits[model] for model in models]), strict=True))
+
+
+def _lay_out(weights: TermTable, parameters: Parameters, memory: Memory) -> Layout:
+    seed = parameters.SEED
+    vectors = memory.cache(reduce_terms)(
+        weights, n_dimensions=parameters.LSA_DIMENSIONS, seed=seed
     )
-    paths = [page.path for page in pages]
+    points = memory.cache(place_on_map)(
+        vectors, perplexity=parameters.PERPLEXITY, seed=seed
+    )
+    clusters = memory.cache(cluster_documents)(
+        vectors,
+        n_clusters=parameters.N_TOPICS,
+        n_starts=parameters.CLUSTER_STARTS,
+        seed=seed,
+    )
+    trustworthiness = memory.cache(score_map)(
+        vectors, points, n_neighbours=parameters.MAP_NEIGHBOURS
+    )
+    return Layout(vectors, points, clusters, trustworthiness)
+
+
+def _judge(
+    factors: Factors,
+    first: Factors,
+    pages: tuple[str, ...],
+    counts: TermTable,
+    layout: Layout,
+    parameters: Parameters,
+    memory: Memory,
+) -> Finding:
     topics = describe_topics(
-        factors, weights.terms, paths, n_words=const.WORDS_PER_TOPIC
+        factors,
+        counts.terms,
+        pages,
+        n_words=parameters.WORDS_PER_TOPIC,
+        n_documents=parameters.PAGES_IN_TABLE,
     )
-    return topics, factors.has_converged
+    coherences = memory.cache(umass_coherence)(
+        factors.topic_terms, counts, n_words=parameters.TOP_WORDS
+    )
+    groups = memory.cache(score_groups)(
+        heaviest_topics(factors), layout.clusters, layout.vectors
+    )
+    matches: list[Match] = []
+    if factors is not first:
+        matches = memory.cache(match_topics)(
+            first.topic_terms, factors.topic_terms, n_words=parameters.TOP_WORDS
+        )
+    scores = {**mean_scores(coherences, matches), **groups}
+    return Finding(factors, topics, coherences, matches, scores)
 
 
-@click.command("topics")
+def _write(
+    result: Result, output: Path, parameters: Parameters, memory: Memory
+) -> tuple[Path, ...]:
+    """Draw first, then write: an error leaves the files of an earlier run."""
+    model, finding = next(iter(result.findings.items()))
+    topics_figure = memory.cache(draw_topics)(
+        finding.topics[: parameters.FIGURE_TOPICS],
+        title=f"Topics of {model.upper()} in {result.title}",
+        n_columns=parameters.FIGURE_COLUMNS,
+        dpi=parameters.FIGURE_DPI,
+    )
+    map_figure = memory.cache(draw_map)(
+        result.layout.points,
+        heaviest_topics(finding.factors),
+        names=report.short_names(finding.topics[: parameters.MAP_TOPICS]),
+        labels=report.typical_pages(result),
+        title=f"Map of {result.title}",
+        dpi=parameters.FIGURE_DPI,
+    )
+    tables = report.tables(result)
+    for name, (header, rows) in tables.items():
+        write_table(output / name, header, rows)
+    figures = {"topics.png": topics_figure, "map.png": map_figure}
+    for name, image in figures.items():
+        write_file(output / name, image)
+    return tuple(output / name for name in (*tables, *figures))
+
+
+@click.command("topics", epilog=list_parameters(const))
 @click.option(
     "--url",
     help="Page to begin with; the crawl stays on its site.  [default: Python's own "
     "documentation, from a server on this machine]",
 )
-@click.option(
-    "--max-pages",
-    type=click.IntRange(min=1),
-    default=const.MAX_PAGES,
-    show_default=True,
-    help="Pages to visit at most.",
-)
-@click.option(
-    "--topics",
-    "n_topics",
-    type=click.IntRange(min=1),
-    default=const.N_TOPICS,
-    show_default=True,
-    help="Topics to find.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0, max=2**32 - 1),
-    default=const.SEED,
-    show_default=True,
-    help="The same seed finds the same topics.",
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(),
-    help="Folder for topics.csv and topics.png.  [default: this one]",
-)
-@click.option(
-    "--store",
-    help="The store; else $CACHEKIT_DIR, else the system's folder for caches.",
-)
-def main(
-    url: str | None,
-    max_pages: int,
-    n_topics: int,
-    seed: int,
-    output: Path,
-    store: str | None,
-) -> None:
+@pipeline_options(const)
+def main(parameters: Parameters, memory: Memory, output: Path, url: str | None) -> None:
     """Find what the pages of a web site are about.
 
-    Crawls the site, counts words, factorises them into topics, and writes topics.csv
-    and topics.png. Every step is cached: a second run is instant, an interrupted one
-    goes on where it stopped, and another --topics fetches nothing.
+    Crawls the site, counts words, and fits several models of topics, which are
+    compared; draws the topics and a map of the pages. Every step is cached: a second
+    run is instant, an interrupted one goes on where it stopped, and another N_TOPICS
+    fetches nothing.
     """
-    started = time.perf_counter()
-    bar = report.CrawlBar(max_pages=max_pages)
-    try:
-        memory = default_memory() if store is None else Memory(store)
-        before = memory.tally()
-        with bar:
+    chosen = {**parameters, "url": url}
+    with running("topics", chosen, memory, needs=_PACKAGES) as this_run:
+        with report.CrawlBar(max_pages=parameters.MAX_PAGES) as bar:
             result = run(
+                parameters,
                 memory=memory,
                 url=url,
-                max_pages=max_pages,
-                n_topics=n_topics,
-                seed=seed,
                 output=output,
                 on_progress=bar.update,
             )
-    except (CacheKitError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo(
-            f"Interrupted: {bar.pages_kept} pages are kept in the cache; "
-            "the same command goes on from there.",
-            err=True,
-        )
-        sys.exit(130)
-    seconds = time.perf_counter() - started
-    _print(result, _since(before, memory.tally()), seconds=seconds)
+        _log(result, this_run)
+        _show(result, parameters)
 
 
-def _since(before: Tally, now: Tally) -> Tally:
-    """Take what this run did: the default memory counts for the whole process."""
-    return Tally(
-        now.hits - before.hits,
-        now.misses - before.misses,
-        now.seconds_saved - before.seconds_saved,
-        now.seconds_computed - before.seconds_computed,
+def _log(result: Result, this_run: Run) -> None:
+    this_run.log_dataset(
+        "pages",
+        source=result.site,
+        split="none: topics are found in all pages, and scored on them",
+        pages=len(result.pages),
+        words=len(result.terms),
+        broken=len(result.crawl.broken),
+        skipped=len(result.crawl.skipped),
     )
+    for model, finding in result.findings.items():
+        for name, score in finding.scores.items():
+            this_run.log_metric(f"{name}_{model}", score)
+    if not isnan(result.layout.trustworthiness):
+        this_run.log_metric("map_trustworthiness", result.layout.trustworthiness)
+    for path in result.files:
+        this_run.log_artifact(path)
 
 
-def _print(result: Result, tally: Tally, *, seconds: float) -> None:
-    report.print_topics(result.topics, title=result.title, n_words=const.WORDS_IN_TABLE)
-    report.echo_crawl(result.crawl, max_listed=const.MAX_LISTED)
-    if not result.has_converged:
-        click.echo(
-            f"The topics were still changing after {const.MAX_ITERATIONS} rounds; "
-            "fewer --topics may settle."
-        )
-    click.echo(f"Wrote {result.csv_path} and {result.figure_path}")
-    report.echo_cost(tally, seconds=seconds)
+def _show(result: Result, parameters: Parameters) -> None:
+    report.print_topics(result, n_words=parameters.WORDS_IN_TABLE)
+    report.print_scores(result)
+    report.echo_crawl(result, max_listed=parameters.MAX_LISTED)
+    report.echo_unsettled(result)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""From texts to topics: term counts, TF-IDF, non-negative matrix factorisation.
+"""From words to topics: three models, and what their topics are called.
 
-Three functions to be cached, each of its arguments alone, and one that makes the
-result readable. They hand on plain arrays: reading them back from a cache imports
-neither scikit-learn nor scipy, which would take longer than all the rest of a run
-whose results are known.
+Each model is a function to be cached. All return the same `Factors`: plain arrays, so
+that reading them back imports neither scikit-learn nor scipy.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import PipelineError
+from cachekit.pipelines.threads import in_one_thread
+from cachekit.pipelines.topics.terms import TermTable, sparse_matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,32 +22,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TermTable:
-    """A sparse table with a row for each document and a column for each term.
-
-    Compressed sparse rows: row ``i`` holds ``values[starts[i]:starts[i + 1]]``, in the
-    columns ``columns[starts[i]:starts[i + 1]]``.
-    """
-
-    values: NDArray[Any]
-    columns: NDArray[Any]
-    starts: NDArray[Any]
-    terms: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Factors:
-    """A factorised table: documents by topics, and topics by terms.
+    """What a model found: documents by topics, and topics by terms.
 
     Attributes
     ----------
     document_topics : ndarray, shape (n_documents, n_topics)
-        How much of each topic is in each document; the heaviest topic first.
+        How much of each topic is in each document; the heaviest topic first. Of LDA,
+        shares that sum to 1.
     topic_terms : ndarray, shape (n_topics, n_terms)
         The share of each term in each topic; rows sum to 1, or to 0 where the
         documents hold fewer topics than were asked for.
     has_converged : bool
-        Whether more iterations would have changed little.
+        Whether more rounds would have changed little.
     """
 
     document_topics: NDArray[np.float64]
@@ -66,94 +54,18 @@ class Topic:
         Its part of the weight of all topics, 0 to 1.
     words : tuple of (str, float)
         The heaviest words and their shares in the topic, heaviest first.
-    typical : str
-        Name of the document that holds most of it.
+    typical : tuple of str
+        Names of the documents that hold most of it, that with most first.
     """
 
     number: int
     share: float
     words: tuple[tuple[str, float], ...]
-    typical: str
+    typical: tuple[str, ...]
 
 
-def count_terms(
-    texts: Sequence[str],
-    *,
-    token_pattern: str,
-    stop_words: Sequence[str],
-    min_documents: int,
-    max_share: float,
-    small_collection: int,
-    max_terms: int,
-) -> TermTable:
-    """Count the terms of each text.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        The documents.
-    token_pattern : str
-        Regular expression of a term; texts are in lower case when it is applied.
-    stop_words : sequence of str
-        Terms to leave out, besides the English ones of scikit-learn.
-    min_documents : int
-        Leave out terms that are in fewer documents. In a collection of less than ten
-        times as many documents, a tenth of them is enough.
-    max_share : float
-        Leave out terms that are in a larger share of the documents.
-    small_collection : int
-        In how many documents a term may be in any case, whatever their share.
-    max_terms : int
-        How many terms to keep at most, the most frequent ones.
-
-    Returns
-    -------
-    TermTable
-
-    Raises
-    ------
-    PipelineError
-        If no term is left.
-    """
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
-
-    vectorizer = CountVectorizer(
-        token_pattern=token_pattern,
-        stop_words=sorted(ENGLISH_STOP_WORDS.union(stop_words)),
-        min_df=max(1, min(min_documents, len(texts) // 10)),
-        max_df=max(small_collection, int(max_share * len(texts))),
-        max_features=max_terms,
-    )
-    try:
-        counts = vectorizer.fit_transform(texts)
-    except ValueError as error:  # "empty vocabulary", "no terms remain"
-        raise PipelineError(
-            f"the {len(texts)} pages have no words in common to find topics in; "
-            "read more of them with --max-pages, or begin at another page with --url"
-        ) from error
-    return _table(counts, tuple(vectorizer.get_feature_names_out().tolist()))
-
-
-def weigh_terms(counts: TermTable) -> TermTable:
-    """Weigh counts by TF-IDF, with logarithmic counts and rows of length 1.
-
-    Parameters
-    ----------
-    counts : TermTable
-
-    Returns
-    -------
-    TermTable
-        Of the same shape; terms that tell documents apart weigh more.
-    """
-    from sklearn.feature_extraction.text import TfidfTransformer
-
-    weights = TfidfTransformer(sublinear_tf=True).fit_transform(_matrix(counts))
-    return _table(weights, counts.terms)
-
-
-def factorise(
-    weights: TermTable, *, n_topics: int, seed: int, max_iterations: int
+def fit_nmf(
+    weights: TermTable, *, n_topics: int, seed: int, max_rounds: int
 ) -> Factors:
     """Find topics: non-negative factors whose product is close to `weights`.
 
@@ -165,7 +77,7 @@ def factorise(
         How many topics to find.
     seed : int
         Start of the random numbers; the same seed finds the same topics.
-    max_iterations : int
+    max_rounds : int
         When to stop if the factors keep changing.
 
     Returns
@@ -183,24 +95,134 @@ def factorise(
     (2008), Pattern Recognition 41.
     """
     from sklearn.decomposition import NMF
-    from sklearn.exceptions import ConvergenceWarning
 
     _check_size(weights, n_topics)
-    model = NMF(
-        n_components=n_topics,
+    model = NMF(n_topics, init="nndsvda", random_state=seed, max_iter=max_rounds)
+    with in_one_thread(), _without_warnings():
+        document_topics = model.fit_transform(sparse_matrix(weights))
+    return _rescaled(document_topics, model, max_rounds)
+
+
+def fit_minibatch_nmf(
+    weights: TermTable, *, n_topics: int, seed: int, max_rounds: int, batch_size: int
+) -> Factors:
+    """Find topics as `fit_nmf` does, from some of the documents at a time.
+
+    Parameters
+    ----------
+    weights : TermTable
+        TF-IDF weights, non-negative.
+    n_topics, seed, max_rounds
+        As in `fit_nmf`.
+    batch_size : int
+        How many documents to take at a time.
+
+    Returns
+    -------
+    Factors
+
+    Raises
+    ------
+    PipelineError
+        If there are fewer documents or terms than topics.
+
+    References
+    ----------
+    Lefèvre, Bach and Févotte (2011), IEEE WASPAA, 313-316.
+    """
+    from sklearn.decomposition import MiniBatchNMF
+
+    _check_size(weights, n_topics)
+    model = MiniBatchNMF(
+        n_topics,
         init="nndsvda",
         random_state=seed,
-        max_iter=max_iterations,
+        max_iter=max_rounds,
+        batch_size=batch_size,
     )
-    with warnings.catch_warnings():
-        # Told in `has_converged`, and so to the user in words of ours.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        document_topics = model.fit_transform(_matrix(weights))
-    return _in_order(document_topics, model.components_, model.n_iter_ < max_iterations)
+    with in_one_thread(), _without_warnings():
+        document_topics = model.fit_transform(sparse_matrix(weights))
+    return _rescaled(document_topics, model, max_rounds)
+
+
+def fit_lda(
+    counts: TermTable,
+    *,
+    n_topics: int,
+    seed: int,
+    max_rounds: int,
+    tolerance: float,
+    learning_method: str,
+    batch_size: int,
+    document_prior: float,
+    term_prior: float,
+) -> Factors:
+    """Find topics: of each word of a document, which topic it was drawn from.
+
+    Latent Dirichlet allocation, by variational Bayes.
+
+    Parameters
+    ----------
+    counts : TermTable
+        How often each term is in each document. Counts, for it is counts that the
+        model explains; weights have no likelihood.
+    n_topics : int
+        How many topics to find.
+    seed : int
+        Start of the random numbers; the same seed finds the same topics.
+    max_rounds : int
+        When to stop if the topics keep changing.
+    tolerance : float
+        The topics have settled when the perplexity changes by less in ten rounds.
+    learning_method : {"batch", "online"}
+        Learn from all documents at once, or from some at a time.
+    batch_size : int
+        How many documents to take at a time, if online.
+    document_prior, term_prior : float
+        Parameters of the symmetric Dirichlet distributions of topics in a document,
+        and of terms in a topic; the smaller, the fewer.
+
+    Returns
+    -------
+    Factors
+
+    Raises
+    ------
+    PipelineError
+        If there are fewer documents or terms than topics.
+
+    References
+    ----------
+    Blei, Ng and Jordan (2003), Journal of Machine Learning Research 3, 993-1022;
+    online: Hoffman, Blei and Bach (2010), NIPS 23.
+    """
+    from sklearn.decomposition import LatentDirichletAllocation
+
+    _check_size(counts, n_topics)
+    model = LatentDirichletAllocation(
+        n_topics,
+        random_state=seed,
+        max_iter=max_rounds,
+        evaluate_every=10,  # to evaluate takes as long as three rounds
+        perp_tol=tolerance,
+        learning_method=learning_method,
+        batch_size=batch_size,
+        doc_topic_prior=document_prior,
+        topic_word_prior=term_prior,
+    )
+    with in_one_thread():
+        shares = model.fit_transform(sparse_matrix(counts))
+    topic_terms = model.components_ / model.components_.sum(axis=1, keepdims=True)
+    return _in_order(shares, topic_terms, model.n_iter_ < max_rounds)
 
 
 def describe_topics(
-    factors: Factors, terms: Sequence[str], documents: Sequence[str], *, n_words: int
+    factors: Factors,
+    terms: Sequence[str],
+    documents: Sequence[str],
+    *,
+    n_words: int,
+    n_documents: int,
 ) -> list[Topic]:
     """Name what each topic is made of.
 
@@ -209,9 +231,10 @@ def describe_topics(
     factors : Factors
         What to name.
     terms, documents : sequence of str
-        Names of the columns and of the rows of the factorised table.
-    n_words : int
-        How many words to name for a topic, at most: words without weight are left out.
+        Names of the columns and of the rows of the table that was fitted.
+    n_words, n_documents : int
+        How many words and documents to name for a topic, at most: those without weight
+        are left out.
 
     Returns
     -------
@@ -224,8 +247,8 @@ def describe_topics(
         Topic(
             number=number,
             share=float(weight / total),
-            words=_heaviest(row, terms, n_words),
-            typical=documents[int(column.argmax())] if weight else "",
+            words=tuple((terms[i], float(row[i])) for i in heaviest(row, n_words)),
+            typical=tuple(documents[i] for i in heaviest(column, n_documents)),
         )
         for number, weight, row, column in zip(
             range(1, len(weights) + 1),
@@ -237,48 +260,70 @@ def describe_topics(
     ]
 
 
-def _check_size(weights: TermTable, n_topics: int) -> None:
-    n_documents, n_terms = len(weights.starts) - 1, len(weights.terms)
-    for number, noun in ((n_documents, "pages"), (n_terms, "different words")):
+def heaviest(weights: NDArray[np.float64], n: int) -> NDArray[np.intp]:
+    """Return where the largest weights above 0 are, at most `n`, the largest first.
+
+    Of equal ones the first comes first: words stay in the order of the alphabet.
+    """
+    order: NDArray[np.intp] = (-weights).argsort(kind="stable")[:n]
+    return order[weights[order] > 0]
+
+
+def heaviest_topics(factors: Factors) -> NDArray[np.intp]:
+    """Return the number of each document's heaviest topic, from 1.
+
+    0 for documents that hold none of the topics.
+    """
+    weights = factors.document_topics
+    numbers: NDArray[np.intp] = weights.argmax(axis=1) + 1
+    numbers[weights.max(axis=1) <= 0] = 0
+    return numbers
+
+
+def _check_size(table: TermTable, n_topics: int) -> None:
+    n_documents, n_terms = len(table.documents), len(table.terms)
+    for number, noun in ((n_documents, "pages with text"), (n_terms, "words")):
         if number < n_topics:
             raise PipelineError(
                 f"{n_topics} topics need at least as many {noun}, and there are only "
-                f"{number}: ask for fewer with --topics, or read more with --max-pages"
+                f"{number}: ask for fewer with --set N_TOPICS={number}, or read more "
+                "with a larger MAX_PAGES"
             )
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep NMF from warning of what is told elsewhere, or is no harm.
+
+    That it has not converged is in `Factors`. Its error, which is not used, is the root
+    of a number just below 0 where the factors are exact.
+    """
+    import numpy as np
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def _rescaled(document_topics: NDArray[Any], model: Any, max_rounds: int) -> Factors:
+    """Scale the topics to shares of terms, and the documents the other way."""
+    import numpy as np
+
+    sizes = model.components_.sum(axis=1)
+    topic_terms = model.components_ / np.where(sizes > 0, sizes, 1.0)[:, None]
+    return _in_order(document_topics * sizes, topic_terms, model.n_iter_ < max_rounds)
 
 
 def _in_order(
     document_topics: NDArray[Any], topic_terms: NDArray[Any], has_converged: bool
 ) -> Factors:
-    """Scale the topics to shares of terms, and put the heaviest first."""
+    """Put the heaviest topic first."""
     import numpy as np
 
-    sizes = topic_terms.sum(axis=1)
-    topic_terms = topic_terms / np.where(sizes > 0, sizes, 1.0)[:, None]
-    document_topics = document_topics * sizes
     order = np.argsort(-document_topics.sum(axis=0), kind="stable")
     return Factors(
         np.ascontiguousarray(document_topics[:, order]),
         np.ascontiguousarray(topic_terms[order]),
         bool(has_converged),
     )
-
-
-def _heaviest(
-    row: NDArray[Any], terms: Sequence[str], n_words: int
-) -> tuple[tuple[str, float], ...]:
-    # A stable sort: words of equal weight stay in the order of the alphabet.
-    order = (-row).argsort(kind="stable")[:n_words]
-    return tuple((terms[i], float(row[i])) for i in order if row[i] > 0)
-
-
-def _matrix(table: TermTable) -> Any:
-    from scipy.sparse import csr_matrix
-
-    shape = (len(table.starts) - 1, len(table.terms))
-    return csr_matrix((table.values, table.columns, table.starts), shape=shape)
-
-
-def _table(matrix: Any, terms: tuple[str, ...]) -> TermTable:
-    matrix = matrix.tocsr()
-    return TermTable(matrix.data, matrix.indices, matrix.indptr, terms)
