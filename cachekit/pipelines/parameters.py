@@ -21,21 +21,25 @@ from cachekit.errors import PipelineError
 
 @dataclass(frozen=True)
 class Between:
-    """A number in a range, its ends included; of a tuple, each item, of one at least.
+    """A number in a range, its ends included; of a tuple, each item.
 
     Parameters
     ----------
     low, high : float
         The ends.
+    least : int, default 1
+        How many items a tuple has at least.
     """
 
     low: float
     high: float
+    least: int = 1
 
     def allows(self, value: Any) -> bool:
         """Tell whether a value is in the range."""
         items = value if isinstance(value, tuple) else (value,)
-        return bool(items) and all(self.low <= item <= self.high for item in items)
+        is_long = len(items) >= self.least
+        return is_long and all(self.low <= item <= self.high for item in items)
 
     def __str__(self) -> str:
         return f"{self.low:,} to {self.high:,}"

@@ -28,34 +28,42 @@ N_FOLDS: Annotated[int, Between(2, 10)] = 5
 # Any number will do; a fixed one makes two runs agree.
 SEED: Annotated[int, Between(0, 2**32 - 1)] = 0
 
-# --- the grid ----------------------------------------------------------------------
+# --- the grid: a kind of which a tuple is empty is left out --------------------------
 
 # More trees never hurt; 200 gain 0.1 points here, a fifth of what folds differ by.
 FOREST_TREES: Annotated[int, Between(10, 2000)] = 100
 
 # Share of the pixels tried at each split. A tenth is the root of 64, Breiman's choice
 # for classification; fewer make the trees more different, more make each one better.
-FOREST_MAX_FEATURES: Annotated[tuple[float, ...], Between(0.01, 1.0)] = (0.05, 0.1, 0.3)
+FOREST_MAX_FEATURES: Annotated[tuple[float, ...], Between(0.01, 1.0, least=0)] = (
+    0.05,
+    0.1,
+    0.3,
+)
 
 # Images in a leaf: 1 grows trees to the end, as forests like it; 5 smooths.
-FOREST_MIN_LEAF: Annotated[tuple[int, ...], Between(1, 100)] = (1, 5)
+FOREST_MIN_LEAF: Annotated[tuple[int, ...], Between(1, 100, least=0)] = (1, 5)
 
 # Rounds of ten trees, one for each digit. Few, with quick learning rates to match:
 # twice as many rounds at half the rate score the same here.
 BOOSTING_ROUNDS: Annotated[int, Between(5, 1000)] = 50
 
 # How much of each tree is believed.
-BOOSTING_RATES: Annotated[tuple[float, ...], Between(0.01, 1.0)] = (0.1, 0.3)
+BOOSTING_RATES: Annotated[tuple[float, ...], Between(0.01, 1.0, least=0)] = (0.1, 0.3)
 
 # Leaves of a tree: 4 combine two or three pixels, 8 at most seven.
-BOOSTING_LEAVES: Annotated[tuple[int, ...], Between(2, 128)] = (4, 8)
+BOOSTING_LEAVES: Annotated[tuple[int, ...], Between(2, 128, least=0)] = (4, 8)
 
 # Cost of an error (C), in powers of ten: only the order of magnitude matters.
-SVM_PENALTIES: Annotated[tuple[float, ...], Between(1e-3, 1e6)] = (1.0, 10.0, 100.0)
+SVM_PENALTIES: Annotated[tuple[float, ...], Between(1e-3, 1e6, least=0)] = (
+    1.0,
+    10.0,
+    100.0,
+)
 
 # Inverse squared reach of an image (gamma), its pixels from 0 to 1. scikit-learn's
 # own guess for these images is 0.11; a grid that goes a factor of ten around it.
-SVM_GAMMAS: Annotated[tuple[float, ...], Between(1e-4, 100.0)] = (
+SVM_GAMMAS: Annotated[tuple[float, ...], Between(1e-4, 100.0, least=0)] = (
     0.01,
     0.03,
     0.1,
