@@ -8,6 +8,7 @@ measured. Each row is timed in turns; the median of the turns counts.
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +18,14 @@ import joblib
 import numpy as np
 from timing import show, times
 
+import cachekit
 import cachekit.parallel
 
 JOBS = 2
 
 TRIVIAL = 20_000
+
+HITS = 200
 
 OURS, THEIRS = cachekit.parallel, joblib
 
@@ -71,6 +75,7 @@ def rows() -> Iterator[Row]:
     yield Row("100 tasks that share 200 MB, loky", shared_array())
     yield Row("a random forest's loop, threading", forest())
     yield Row("tasks of skewed length, loky", skewed)
+    yield Row(f"{HITS} hits of a cached function, loky", hits(), 5.0)
 
 
 def echo(number: int) -> int:
@@ -102,6 +107,26 @@ def small_calls_in_block() -> Callable[[Any], Any]:
 def part_of(array: Any, number: int) -> float:
     """Read a little of a large array."""
     return float(array[number])
+
+
+def hits() -> Callable[[Any], Any]:
+    """Return a loop of calls whose results are stored, each by its own cache."""
+    folders = {library: tempfile.mkdtemp() for library in (OURS, THEIRS)}
+    caches = {
+        OURS: cachekit.Memory(folders[OURS]).cache(echo),
+        THEIRS: joblib.Memory(folders[THEIRS], verbose=0).cache(echo),
+    }
+    for cached in caches.values():
+        for number in range(HITS):
+            cached(number)
+
+    def run(library: Any) -> Any:
+        tasks = (library.delayed(caches[library])(n) for n in range(HITS))
+        found = library.Parallel(JOBS)(tasks)
+        assert found == list(range(HITS))
+        return found
+
+    return run
 
 
 def shared_array() -> Callable[[Any], Any]:
