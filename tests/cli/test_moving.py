@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from cachekit import Memory
 from cachekit.cli import main
 from cachekit.stores import LocalStore
-from tests.stores.servers import Remote
+from tests.stores.servers import Remote, environment_of
 
 
 def fit(x: int) -> list[int]:
@@ -154,16 +154,6 @@ def test_a_bucket_is_a_place_like_any(
     assert "3 entries" in invoke("pull", bucket, "--store", there).output
 
     assert Memory(there).cache(fit, track="off").check_call_in_cache(2)
-
-
-def environment_of(remote: Remote) -> dict[str, str]:
-    """Return what tells the client of a bucket where its server is."""
-    return {
-        "AWS_ENDPOINT_URL": remote.options["endpoint_url"],
-        "AWS_ACCESS_KEY_ID": remote.options["key"],
-        "AWS_SECRET_ACCESS_KEY": remote.options["secret"],
-        "AWS_DEFAULT_REGION": "eu-west-1",
-    }
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a pipe is closed otherwise there")

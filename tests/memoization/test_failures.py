@@ -459,7 +459,8 @@ def test_an_interrupt_before_the_commit_leaves_nothing(store: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         Memory(InterruptedStore(store)).cache(square)(3)
 
-    assert files_in(store) == []
+    # That it was computed may have been noted.
+    assert [name for name in files_in(store) if not name.startswith(".stats/")] == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")

@@ -318,6 +318,16 @@ async def _serve_sftp(folder: str, port: str, user: str, password: str) -> None:
     await asyncio.Event().wait()  # until it is stopped
 
 
+def environment_of(remote: Remote) -> dict[str, str]:
+    """Return what tells the client of a bucket where its server is."""
+    return {
+        "AWS_ENDPOINT_URL": remote.options["endpoint_url"],
+        "AWS_ACCESS_KEY_ID": remote.options["key"],
+        "AWS_SECRET_ACCESS_KEY": remote.options["secret"],
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+
+
 @pytest.fixture(scope="session")
 def moto_s3_server() -> Iterator[Remote]:
     with moto_s3() as remote:
