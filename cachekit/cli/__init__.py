@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "sweep": "tidying",
         "accept": "accepting",
     },
+    "Runs": {"runs": "runs", "repro": "reproducing", "checklist": "reproducing"},
     "Check": {"verify": "checking", "doctor": "checking"},
     "Move": {
         "export": "moving",

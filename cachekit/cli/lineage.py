@@ -14,6 +14,8 @@ from cachekit import inspection
 from cachekit.amounts import counted
 from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import print_json, with_progress
+from cachekit.experiments import find_run
+from cachekit.experiments.tracing import entries_of_run, graph_of_run
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -35,6 +37,7 @@ Beside = dict[str, list[tuple[inspection.Edge, str]]]
     default="tree",
     help="How to show it; svg needs the program dot of Graphviz.",
 )
+@click.option("--run", "run_id", metavar="ID", help="Only what one run has called.")
 @store_option
 @json_option
 def graph(
@@ -43,6 +46,7 @@ def graph(
     down: bool,
     depth: int | None,
     form: str,
+    run_id: str | None,
     location: str | None,
     as_json: bool,
 ) -> None:
@@ -55,13 +59,22 @@ def graph(
     A result is known by its digest, in the arguments of another call, by itself or as
     an item of a tuple or dict. Small numbers and short texts are not followed. Where
     several calls have made the same value, it is either of them.
+
+    Of a run, all calls are shown, and those inside of them; of more than a hundred,
+    their functions.
     """
     store = inspection.store_at(location)
     if up == down:  # neither was asked for
         up = down = True
-    found = inspection.graph(
-        *(store, name), up=up, down=down, depth=depth, watch=with_progress
-    )
+    of_run = None
+    if run_id is not None:
+        store = of_run = entries_of_run(store, find_run(store, run_id))
+    if of_run is not None and name is None:
+        found = graph_of_run(of_run)
+    else:
+        found = inspection.graph(
+            *(store, name), up=up, down=down, depth=depth, watch=with_progress
+        )
     if as_json or form == "json":
         print_json(asdict(found))
     elif form == "mermaid":
@@ -71,7 +84,11 @@ def graph(
     elif form == "svg":
         click.echo(_svg(inspection.dot(found)), nl=False)
     elif not found.nodes:
-        click.echo(f"Nothing is stored at {store.location} yet.")
+        click.echo(
+            f"Nothing is stored at {store.location} yet."
+            if run_id is None
+            else "Of what the run has called nothing is stored."
+        )
     elif found.start:
         _print_trees(found, up=up, down=down)
     else:
@@ -127,10 +144,13 @@ def _print_functions(found: inspection.Graph) -> None:
     for name in [*ends, *nodes]:  # functions in a circle have no end
         if name not in tree.shown:
             tree.print(name)
-    click.echo(
-        f"\n{counted(len(nodes), 'function')}; below each, what its results were made "
-        f"of."
-    )
+    kinds = {node.kind for node in found.nodes}
+    if "function" in kinds:
+        count, whose = counted(len(nodes), "function"), "its results were"
+    else:  # of a run
+        calls = [node for node in found.nodes if node.kind == "call"]
+        count, whose = counted(len(calls), "call"), "it was"
+    click.echo(f"\n{count}; below each, what {whose} made of.")
 
 
 def _beside(found: inspection.Graph) -> tuple[Beside, Beside]:

@@ -123,7 +123,7 @@ def running(
         raise click.ClickException(str(MissingExtra(f"cachekit run {name}", "ml")))
     started, before = time.perf_counter(), memory.tally()
     try:
-        with recorded_run(name, parameters) as run:
+        with recorded_run(name, parameters, memory=memory) as run:
             yield run
     except (CacheKitError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -138,6 +138,7 @@ def running(
         click.echo(f"Wrote {path}")
     seconds = time.perf_counter() - started
     echo_cost(_since(before, memory.tally()), seconds=seconds)
+    click.echo(f"Run {run.id} (cachekit runs show {run.id})")
 
 
 def echo_cost(tally: Tally, *, seconds: float) -> None:

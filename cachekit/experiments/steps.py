@@ -1,0 +1,197 @@
+"""The first step in which two runs differ that should be the same, and how.
+
+Steps are the cached calls. One is known again by its function and its arguments, in
+whatever order threads make them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cachekit.errors import CacheKitError
+from cachekit.experiments.comparing import Change, entry_key, short_text
+from cachekit.experiments.record import CallRecord, RunRecord
+from cachekit.inspection import compare_values, load_value
+from cachekit.memoization.comparing import UnitChange, compare_code
+from cachekit.memoization.explaining import read_code
+from cachekit.stores import Store
+
+# Metrics that measure the machine: no two runs have the same.
+_MEASURED = re.compile(
+    r"(?:^|[_\W])(?:s|secs?|seconds?|ms|minutes|hours|time|duration|elapsed|memory|mem"
+    r"|rss|mb|gb|speedup|throughput)(?:$|[_\W])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class StepDifference:
+    """The first step that differs.
+
+    Attributes
+    ----------
+    number, count : int
+        It is this of so many, counted from 1.
+    function : str
+        Its name.
+    reason : {"code", "result", "arguments", "absent"}
+        Its code is another, and its result; its result alone; it was called with other
+        arguments; or not at all.
+    detail : str
+        Of results, the first place that differs; of arguments, their names.
+    units : tuple of UnitChange
+        What differs in its code.
+    """
+
+    number: int
+    count: int
+    function: str
+    reason: Literal["code", "result", "arguments", "absent"]
+    detail: str = ""
+    units: tuple[UnitChange, ...] = ()
+
+
+def first_difference(
+    before: RunRecord, store: Store, now: RunRecord, other_store: Store
+) -> StepDifference | None:
+    """Find the first step of a run that another run did not repeat.
+
+    Parameters
+    ----------
+    before, now : RunRecord
+        The two.
+    store, other_store : Store
+        Where their results are.
+
+    Returns
+    -------
+    StepDifference or None
+        None if each step was made again, with the same result.
+    """
+    left = list(now.calls)
+    for number, call in enumerate(before.calls, 1):
+        again = _same_call(call, left)
+        place = (number, len(before.calls), call.function)
+        if again is None:
+            return _other_arguments(place, call, left)
+        left.remove(again)
+        if again.value == call.value and call.value is not None:
+            continue
+        detail = _first_leaf(call, store, again, other_store)
+        if detail is None:  # they have no digests, and are equal
+            continue
+        if again.fingerprint == call.fingerprint:
+            return StepDifference(*place, "result", detail)
+        units = _units(call, store, again, other_store)
+        return StepDifference(*place, "code", detail, units)
+    return None
+
+
+def _same_call(call: CallRecord, calls: Sequence[CallRecord]) -> CallRecord | None:
+    """Find a call with the same arguments; one by the same code, if there is one."""
+    same = [
+        one
+        for one in calls
+        if one.function == call.function and one.arguments == call.arguments
+    ]
+    by_same_code = [one for one in same if one.key == call.key]
+    return next(iter(by_same_code or same), None)
+
+
+def _other_arguments(
+    place: tuple[int, int, str], call: CallRecord, calls: Sequence[CallRecord]
+) -> StepDifference:
+    nearest: list[str] | None = None
+    for one in calls:
+        if one.function == call.function:
+            names = [*call.arguments, *set(one.arguments) - set(call.arguments)]
+            differing = [
+                name
+                for name in names
+                if call.arguments.get(name) != one.arguments.get(name)
+            ]
+            if nearest is None or len(differing) < len(nearest):
+                nearest = differing
+    if nearest is None:
+        return StepDifference(*place, "absent")
+    return StepDifference(*place, "arguments", ", ".join(nearest))
+
+
+def _first_leaf(
+    call: CallRecord, store: Store, again: CallRecord, other_store: Store
+) -> str | None:
+    """Say in what two results differ; None if they do not after all."""
+    try:
+        values = [
+            load_value(some, entry_key(one)).value
+            for some, one in ((store, call), (other_store, again))
+        ]
+    except (OSError, CacheKitError) as error:
+        return f"where is not known: {str(error).partition(';')[0]}"
+    found = compare_values(*values)
+    if found.is_equal:
+        return None
+    leaf = found.leaves[0]
+    return f"{leaf.path}: {leaf.text}" if leaf.path else leaf.text
+
+
+def _units(
+    call: CallRecord, store: Store, again: CallRecord, other_store: Store
+) -> tuple[UnitChange, ...]:
+    one = two = None
+    with contextlib.suppress(OSError, CacheKitError):
+        one = read_code(store, entry_key(call))
+        two = read_code(other_store, entry_key(again))
+    return () if one is None or two is None else compare_code(one, two)
+
+
+def code_changes(before: RunRecord, now: RunRecord) -> list[str]:
+    """Name the functions that have other code, called with the same arguments."""
+    found: dict[str, None] = {}
+    for call in before.calls:
+        again = _same_call(call, now.calls)
+        if again is not None and again.fingerprint != call.fingerprint:
+            found[call.function] = None
+    return list(found)
+
+
+def metric_changes(
+    before: RunRecord, now: RunRecord, *, tolerance: float = 0.0
+) -> list[Change]:
+    """Find the metrics that differ, but for those that measure time or memory.
+
+    Parameters
+    ----------
+    before, now : RunRecord
+        The two.
+    tolerance : float, default 0
+        What may differ, in relation to the larger of two numbers.
+    """
+    changes = []
+    for name in [*before.metrics, *(n for n in now.metrics if n not in before.metrics)]:
+        if is_measured(name):
+            continue
+        one, other = before.metrics.get(name), now.metrics.get(name)
+        if one is None or other is None or not _is_close(one, other, tolerance):
+            texts = ["" if x is None else short_text(repr(x)) for x in (one, other)]
+            changes.append(Change("metric", name, *texts))
+    return changes
+
+
+def is_measured(name: str) -> bool:
+    """Tell whether a metric measures time or memory, by its name.
+
+    >>> is_measured("fit_seconds"), is_measured("accuracy")
+    (True, False)
+    """
+    return _MEASURED.search(name) is not None
+
+
+def _is_close(one: float, other: float, tolerance: float) -> bool:
+    if one == other or (one != one and other != other):
+        return True
+    return abs(one - other) <= tolerance * max(abs(one), abs(other))
