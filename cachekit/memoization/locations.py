@@ -59,6 +59,9 @@ def store_for(
     """
     if location is None:
         return None
+    only = os.environ.get("CACHEKIT_ONLY_STORE")
+    if only:  # `cachekit repro` looks what comes out without what is stored
+        return _store_at(only, None)
     if backend != "local":
         store = _store_of_backend(backend, location, dict(backend_options or {}))
         return ReadOnlyStore(store) if read_only else store

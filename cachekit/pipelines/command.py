@@ -137,8 +137,8 @@ def running(
     for path in run.artifacts:
         click.echo(f"Wrote {path}")
     seconds = time.perf_counter() - started
+    click.echo(f"Run {run.id}: see `cachekit runs show last`")
     echo_cost(_since(before, memory.tally()), seconds=seconds)
-    click.echo(f"Run {run.id} (cachekit runs show {run.id})")
 
 
 def echo_cost(tally: Tally, *, seconds: float) -> None:

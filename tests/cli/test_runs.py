@@ -16,10 +16,9 @@ from cachekit import Memory, inspection
 from cachekit.cli import main
 from cachekit.experiments import run, runs
 from cachekit.stores import LocalStore
-from tests.cli.test_moving import environment_of
 from tests.experiments.studies import HELPER, run_study, store_of, write_study
 from tests.memoization.project import Project
-from tests.stores.servers import Remote
+from tests.stores.servers import Remote, environment_of
 
 
 def load(n: int) -> list[int]:
