@@ -24,7 +24,7 @@ import joblib
 
 from cachekit import Memory
 from cachekit.amounts import format_size
-from cachekit.stores import LocalStore
+from cachekit.stores import EntryKey, LocalStore
 
 FUNCTIONS = 20
 TURNS = 5
@@ -186,22 +186,19 @@ def _fill(ours: Path, theirs: Path, entries: int) -> None:
         version = f"{number % FUNCTIONS:x}{number // FUNCTIONS % 10 == 0:d}"
         fingerprint = blake2b(version.encode(), digest_size=16).hexdigest()
         digest = blake2b(b"%d" % number, digest_size=16).hexdigest()
-        path = f"{name}/{fingerprint}/{digest[:2]}/{digest[2:]}"
+        key = EntryKey(name, fingerprint, digest)
         facts = {"function": name, "fingerprint": fingerprint, "key": digest}
-        _write(
-            ours / path,
-            {"value": value, "record.json": _encode({**record, **facts})},
-        )
+        with store.stage(key) as staging:
+            staging.write("value", value)
+            staging.write("record.json", _encode({**record, **facts}))
+            staging.commit()
         if number % USED == 0:
-            hits[path] = 1 + number % 7
+            hits[key.path] = 1 + number % 7
         if number < 10 * 2 * FUNCTIONS:  # each of the versions, some more than once
-            (ours / path).parents[1].joinpath("code.json").write_bytes(
-                code.read_bytes()
-            )
+            store.write_code(key, code.read_bytes())
         there = theirs / "joblib" / "project" / f"function_{number % FUNCTIONS}"
         _write(there / digest, files)
-    (ours / "store.json").write_bytes((ours / "first" / "store.json").read_bytes())
-    (ours / ".stats").mkdir()
+    (ours / ".stats").mkdir(exist_ok=True)
     (ours / ".stats" / "first.json").write_text(json.dumps(hits, indent=1))
     _remove(ours / "first")
     _remove(first_of_theirs)

@@ -28,6 +28,7 @@ import io
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from stat import S_ISREG
@@ -54,7 +55,14 @@ from cachekit.stores.base import (
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
-from cachekit.stores.listing import code_versions, entries_in, folders, prefixes
+from cachekit.stores.listing import (
+    PLAIN,
+    RecordSizes,
+    code_versions,
+    entries_in,
+    folders,
+    prefixes,
+)
 from cachekit.stores.staging import StagingArea
 from cachekit.stores.statistics import Uses
 
@@ -257,6 +265,7 @@ class LocalStore(Store):
         if not self._is_ours() or not self.contains(key):
             raise absent_entry(self, key)
         try:
+            _unmark(self.root / key.path / VALUE)
             # Makes no folder: an entry that was removed meanwhile does not come back.
             (self.root / key.path / PIN).touch()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -330,8 +339,9 @@ class LocalStore(Store):
         """List the entries, or those of one function, in no order."""
         for folder in self._function_folders(function):
             for version in code_versions(folder):
+                sizes = RecordSizes()
                 for prefix in prefixes(version):
-                    yield from entries_in(prefix, folder.name, version.name)
+                    yield from entries_in(prefix, folder.name, version.name, sizes)
 
     def _function_folders(self, function: str | None) -> list[Path]:
         if function is not None:
@@ -438,6 +448,23 @@ def _small(handle: int, path: str) -> BinaryIO | None:
         os.close(handle)
 
 
+def _unmark(value: Path) -> None:
+    """Have a listing look what there is beside a value."""
+    facts = value.stat()
+    if not facts.st_mode & PLAIN:
+        return
+    try:
+        value.chmod(facts.st_mode & 0o777)
+    except PermissionError:  # in a shared folder, a file of somebody else
+        copy = value.with_name(f"{VALUE}.{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(value, copy)
+            os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+            copy.replace(value)  # who reads the other one goes on with it
+        finally:
+            copy.unlink(missing_ok=True)
+
+
 def _open_to_read(path: str, flags: int) -> int:  # noqa: ARG001
     return os.open(path, _READ_ONLY)
 
@@ -455,8 +482,10 @@ class _LocalStaging(Staging):
         self._final = final
         self._folder = area.new_folder()
         self._is_published = False
+        self._is_plain = True  # but for a value and a record there is nothing
 
     def folder(self) -> Path:
+        self._is_plain = False
         folder = Path(self._folder, FILES)
         folder.mkdir(exist_ok=True)
         return folder
@@ -465,10 +494,19 @@ class _LocalStaging(Staging):
         if "/" in name:
             Path(self._folder, name).parent.mkdir(parents=True, exist_ok=True)
         # What `open` does, but for asking whether it is a terminal.
-        return io.BufferedWriter(io.FileIO(f"{self._folder}/{name}", "wb"))
+        raw = io.FileIO(f"{self._folder}/{name}", "wb", opener=self._create)
+        return io.BufferedWriter(raw)
+
+    def _create(self, path: str, flags: int = _NEW_FILE) -> int:
+        """Create a file; a value is marked as one with nothing beside it."""
+        name = path[len(self._folder) + 1 :]
+        if name == VALUE:
+            return os.open(path, flags, 0o666 | PLAIN)
+        self._is_plain = self._is_plain and name == RECORD
+        return os.open(path, flags, 0o666)
 
     def write(self, name: str, content: bytes) -> None:
-        handle = os.open(f"{self._folder}/{name}", _NEW_FILE, 0o666)
+        handle = self._create(f"{self._folder}/{name}")
         try:
             written = os.write(handle, content)
             while written < len(content):  # as when a disk fills
@@ -477,6 +515,8 @@ class _LocalStaging(Staging):
             os.close(handle)
 
     def commit(self) -> bool:
+        if not self._is_plain:
+            _unmark(Path(self._folder, VALUE))
         self._is_published = self._area.publish(self._folder, self._final)
         return self._is_published
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -27,6 +29,7 @@ from tests.stores.disks import LISTS, steps_in
 from tests.stores.entries import (
     FINGERPRINT,
     commit,
+    commit_files,
     digests,
     key_of,
     pinned,
@@ -927,3 +930,87 @@ def test_nobody_waits_for_a_pipe_in_the_place_of_a_value(tmp_path: Path) -> None
     for look in (store.open, store.peek):
         with pytest.raises(OSError, match="there is no file"):
             look(key_of())
+
+
+# --- what a listing need not ask for ---
+
+
+def entry_of(store: LocalStore) -> Path:
+    return store.root / key_of().path
+
+
+def is_plain(store: LocalStore) -> bool:
+    return bool((entry_of(store) / "value").stat().st_mode & stat.S_ISVTX)
+
+
+def test_a_value_with_nothing_beside_it_says_so(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    commit(store, key_of())
+    assert is_plain(store)
+
+    store.pin(key_of())
+
+    assert not is_plain(store)
+    assert pinned(store) == [key_of().digest]
+
+
+def test_a_value_with_files_does_not(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+
+    commit_files(store, key_of(), {"value": b"." * 1000})
+
+    assert not is_plain(store)
+    assert next(store.entries()).size > 1000
+
+
+def test_what_was_copied_without_its_mode_is_looked_at(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    commit(store, key_of())
+    (entry_of(store) / "value").chmod(0o644)
+    (entry_of(store) / "pinned").touch()  # as a bucket has it
+
+    assert pinned(store) == [key_of().digest]
+
+
+def test_an_entry_of_somebody_else_can_be_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    commit(store, key_of(), b"theirs")
+    used = next(store.entries()).last_used
+
+    def refuse(path: Path, mode: int) -> None:  # noqa: ARG001
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", refuse)
+        store.pin(key_of())
+
+    assert not is_plain(store)
+    assert value_of(store, key_of()) == b"theirs"
+    assert pinned(store) == [key_of().digest]
+    assert next(store.entries()).last_used == pytest.approx(used)
+    assert {path.name for path in entry_of(store).iterdir()} == {
+        "value",
+        "record.json",
+        "pinned",
+    }
+
+
+def test_sizes_of_many_records_are_as_good_as_exact(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    sizes = {}
+    for number in range(300):
+        key = key_of(number)
+        record = b"{}" + b" " * (500 + number % 7)
+        with store.stage(key) as staging:
+            staging.write("value", b"." * number)
+            staging.write("record.json", record)
+            staging.commit()
+        sizes[key.digest] = number + len(record)
+
+    listed = {info.key.digest: info.size for info in store.entries()}
+
+    assert listed.keys() == sizes.keys()
+    assert all(abs(listed[name] - size) <= 7 for name, size in sizes.items())
+    assert sum(listed.values()) == pytest.approx(sum(sizes.values()), rel=1e-3)
