@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import cachekit
-from cachekit import inspection
+from cachekit import inspection, memoization
 
 # Packages whose names are imported when they are first asked for.
-LAZY = pytest.mark.parametrize("package", [cachekit, inspection])
+LAZY = pytest.mark.parametrize("package", [cachekit, inspection, memoization])
 
 PACKAGES = [
     "experiments",

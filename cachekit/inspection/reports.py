@@ -233,7 +233,7 @@ def sum_up(
         listed = conditions.by_records(reports)
     sums: dict[Group, Sum] = {}
     used: list[tuple[EntryKey, int, Sum]] = []
-    for one in listed:
+    for one in listed:  # a hundred thousand: without what could be left out
         key, size, last_used = one.key, one.size, one.last_used
         group = group_of(key)
         total = sums.get(group)
@@ -241,10 +241,11 @@ def sum_up(
             total = sums[group] = Sum()
         total.calls += 1
         total.size += size
-        total.last_used = max(last_used, total.last_used)
+        if last_used > total.last_used:
+            total.last_used = last_used
         if total.calls <= _SAMPLES:
             total.samples.append(key)
-        count = hits.get(key)
+        count = hits.get(key) if hits else 0
         if count:
             total.hits += count
             total.bytes_saved += count * size

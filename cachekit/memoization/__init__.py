@@ -1,15 +1,20 @@
 """Function to cached function: the place where value, key and store meet."""
 
-from cachekit.memoization.files import File
-from cachekit.memoization.function import MemorizedFunc
-from cachekit.memoization.lineage import Record
-from cachekit.memoization.locations import default_location
-from cachekit.memoization.memory import Memory, cache, default_memory
-from cachekit.memoization.reference import MemorizedResult
-from cachekit.memoization.running import artifact
-from cachekit.memoization.tally import CacheInfo, Tally
-from cachekit.memoization.uncached import NotMemorizedFunc, NotMemorizedResult
-from cachekit.memoization.validity import expires_after
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cachekit.memoization.files import File
+    from cachekit.memoization.function import MemorizedFunc
+    from cachekit.memoization.lineage import Record
+    from cachekit.memoization.locations import default_location
+    from cachekit.memoization.memory import Memory, cache, default_memory
+    from cachekit.memoization.reference import MemorizedResult
+    from cachekit.memoization.running import artifact
+    from cachekit.memoization.tally import CacheInfo, Tally
+    from cachekit.memoization.uncached import NotMemorizedFunc, NotMemorizedResult
+    from cachekit.memoization.validity import expires_after
 
 __all__ = [
     "CacheInfo",
@@ -27,3 +32,36 @@ __all__ = [
     "default_memory",
     "expires_after",
 ]
+
+_HOME = {
+    "CacheInfo": "cachekit.memoization.tally",
+    "File": "cachekit.memoization.files",
+    "MemorizedFunc": "cachekit.memoization.function",
+    "MemorizedResult": "cachekit.memoization.reference",
+    "Memory": "cachekit.memoization.memory",
+    "NotMemorizedFunc": "cachekit.memoization.uncached",
+    "NotMemorizedResult": "cachekit.memoization.uncached",
+    "Record": "cachekit.memoization.lineage",
+    "Tally": "cachekit.memoization.tally",
+    "artifact": "cachekit.memoization.running",
+    "cache": "cachekit.memoization.memory",
+    "default_location": "cachekit.memoization.locations",
+    "default_memory": "cachekit.memoization.memory",
+    "expires_after": "cachekit.memoization.validity",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home when it is first asked for."""
+    # Commands that read records need none of what makes cached calls.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from cachekit.stores.base import FILES, PIN, RECORD, VALUE, EntryInfo, EntryKey
@@ -53,7 +52,11 @@ def _is_code_version(path: Path) -> bool:
 
 def prefixes(version: Path) -> list[str]:
     """Return the folders of a code version that have entries in them."""
-    return [str(path) for path in folders(version)]
+    try:
+        with os.scandir(version) as found:
+            return [item.path for item in found if len(item.name) == 2]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def entries_in(
@@ -70,18 +73,24 @@ def entries_in(
     records : RecordSizes
         What is known of their code version.
     """
+    found = []
+    first = prefix[-2:]
     try:
         names = os.listdir(prefix)  # noqa: PTH208  (as fast as can be)
-        with _names_below(prefix) as (start, folder):
-            found = [_measure(f"{start}{name}/", folder, records) for name in names]
+        start, folder = _opened(prefix)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    first = prefix[-2:]
-    return [
-        EntryInfo(EntryKey(function, fingerprint, first + name), *facts)
-        for name, facts in zip(names, found, strict=True)
-        if facts is not None
-    ]
+    try:
+        for name in names:
+            facts = _measure(f"{start}{name}/", folder, records)
+            if facts is not None:
+                size, used, is_pinned = facts
+                key = EntryKey(function, fingerprint, first + name)
+                found.append(EntryInfo(key, size, used, is_pinned))
+    finally:
+        if folder is not None:
+            os.close(folder)
+    return found
 
 
 class RecordSizes:
@@ -107,17 +116,11 @@ class RecordSizes:
         return size
 
 
-@contextlib.contextmanager
-def _names_below(folder: str) -> Iterator[tuple[str, int | None]]:
-    """Give what a short name is to begin with, and the open folder that it is in."""
+def _opened(folder: str) -> tuple[str, int | None]:
+    """Return what a short name is to begin with, and the open folder that it is in."""
     if os.stat not in os.supports_dir_fd:  # Windows
-        yield f"{folder}{os.sep}", None
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        yield "", opened
-    finally:
-        os.close(opened)
+        return f"{folder}{os.sep}", None
+    return "", os.open(folder, os.O_RDONLY)
 
 
 def _measure(

@@ -72,6 +72,9 @@ TOUCH_SECONDS = 3600
 # A value of fewer bytes is read as it is opened.
 SMALL_VALUE = 1 << 16
 
+# Most records are read in one piece.
+_PIECE = 1 << 14
+
 # Each process adds one file of statistics; so many are merged into one.
 MOST_STATS_FILES = 16
 
@@ -533,10 +536,16 @@ class _LocalStaging(Staging):
 
 def _read(path: str | Path) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (twice as fast)
-            return file.read()
+        handle = os.open(path, _READ_ONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:  # in four system calls; a file object takes seven
+        pieces = []
+        while piece := os.read(handle, _PIECE):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(handle)
 
 
 def _uses_in(path: Path) -> dict[str, Uses]:
