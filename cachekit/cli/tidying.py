@@ -99,7 +99,12 @@ _REASONS = {
     help="Those not used for longest, until the rest is no larger, as in 10G.",
 )
 @click.option("--function", metavar="NAME", help="Only calls of this function.")
-@click.option("--yes", is_flag=True, help="Remove them, and do not only show them.")
+@click.option(
+    "--yes/--dry-run",
+    "yes",
+    default=False,
+    help="Remove them, or only show them, which is the default.",
+)
 @store_option
 @json_option
 def prune(

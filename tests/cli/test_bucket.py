@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,34 @@ def test_it_is_taken_elsewhere(bucket: str, tmp_path: Path) -> None:
     assert sum(one["calls"] for one in ask(str(here), "ls")) == 4
 
 
+def run(url: str, *arguments: str) -> list[str]:
+    """Run the real command, as another process; its output goes into a pipe."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cachekit", *arguments, "--store", url],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_another_process_finds_the_bucket(bucket: str) -> None:
+    table, functions = (
+        run(bucket, "ls"),
+        json.loads("".join(run(bucket, "ls", "--json"))),
+    )
+
+    assert all(len(line) <= 80 for line in table)
+    assert sorted(one["function"].rpartition(".")[2] for one in functions) == [
+        "double",
+        "half",
+    ]
+    assert len(run(bucket, "du")) == 3
+    assert any("half" in line for line in run(bucket, "graph"))
+
+
 def test_an_edit_is_accepted(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +159,7 @@ def test_an_edit_is_accepted(
     faster.fit(3)
     faster.m.flush()
     script.write_text(f"{source}def fit(x):\n    return x + x\n")
-    monkeypatch.delitem(__import__("sys").modules, "faster")
+    monkeypatch.delitem(sys.modules, "faster")
 
     invoke(bucket, "accept", "faster.fit", "--yes")
 

@@ -222,3 +222,15 @@ def test_the_commands_run_as_a_process(store: LocalStore) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert sum(one.size for one in inspection.entries(store)) <= 1024
     assert (swept.returncode, swept.stdout) == (0, "Nothing was left over.\n")
+
+
+def test_a_dry_run_is_the_default_and_can_be_said(store: LocalStore) -> None:
+    count = sum(1 for _ in store.entries())
+
+    done = CliRunner().invoke(
+        main, ["prune", "--down-to", "0", "--dry-run", "--store", store.location]
+    )
+
+    assert done.exit_code == 0, done.output
+    assert "Nothing was removed" in done.output
+    assert sum(1 for _ in store.entries()) == count > 0
