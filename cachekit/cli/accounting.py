@@ -75,7 +75,8 @@ def _state(report: inspection.VersionReport) -> str:
 def stats(location: str | None, *, as_json: bool) -> None:
     """Show hits, misses, and what the hits have saved, by function.
 
-    All of it is of calls that are stored now: what was removed counts no more.
+    Hits, and what they saved, are those of calls that are stored now: what was removed
+    counts no more. Misses are all calls that were computed.
     """
     store = inspection.store_at(location)
     reports = inspection.statistics(store, watch=with_progress)

@@ -13,6 +13,16 @@ from cachekit.pipelines.topics.session import Limits
 from tests.pipelines.website import Website, serve
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    # On busy cores, threads that wait for one another take longer than one.
+    import sklearn.ensemble  # noqa: F401  (what is loaded later is not limited)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
 @pytest.fixture
 def website() -> Iterator[Website]:
     with serve(Website()) as website:

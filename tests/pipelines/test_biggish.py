@@ -20,6 +20,7 @@ from cachekit.pipelines import PIPELINES
 from cachekit.pipelines.biggish import __main__ as biggish
 from cachekit.pipelines.biggish import checks, const, data, model, passes, reduction
 from cachekit.pipelines.parameters import Parameters, read_parameters
+from tests.pipelines.programs import run_again, settings
 
 SMALL: dict[str, Any] = {
     "N_CHUNKS": 12,
@@ -448,11 +449,6 @@ def test_distances_are_kept_and_a_wrong_scale_is_found_out() -> None:
 # --- the command ---
 
 
-def settings(**given: Any) -> list[str]:
-    pairs = {**SMALL, **given}.items()
-    return [word for name, value in pairs for word in ("--set", f"{name}={value}")]
-
-
 def test_the_command_tells_what_is_right_and_what_was_computed(
     done: tuple[Path, biggish.Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,7 +456,8 @@ def test_the_command_tells_what_is_right_and_what_was_computed(
     monkeypatch.setenv("COLUMNS", "80")
 
     ran = CliRunner().invoke(
-        biggish.main, [*settings(), "--store", str(store), "--output", str(tmp_path)]
+        biggish.main,
+        [*settings(SMALL), "--store", str(store), "--output", str(tmp_path)],
     )
 
     assert ran.exit_code == 0, ran.output
@@ -484,7 +481,7 @@ def test_numbers_that_cannot_be_are_told(
     tmp_path: Path, given: dict[str, int], code: int, message: str
 ) -> None:
     ran = CliRunner().invoke(
-        biggish.main, [*settings(**given), "--store", f"{tmp_path}/s"]
+        biggish.main, [*settings({**SMALL, **given}), "--store", f"{tmp_path}/s"]
     )
 
     assert ran.exit_code == code
@@ -496,19 +493,9 @@ def test_a_second_run_imports_no_heavy_library(
     done: tuple[Path, biggish.Result], tmp_path: Path
 ) -> None:
     store, _ = done
-    arguments = [*settings(), "--store", str(store), "--output", str(tmp_path)]
-    script = f"""
-import runpy, sys
-sys.argv[1:] = {arguments}
-try:
-    runpy.run_module("cachekit.pipelines.biggish", run_name="__main__")
-finally:
-    print(sorted({{"sklearn", "scipy", "matplotlib", "pandas"}} & set(sys.modules)))
-"""
+    arguments = [*settings(SMALL), "--store", str(store), "--output", str(tmp_path)]
 
-    ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    printed, imported = run_again("biggish", arguments)
 
-    assert " 0 computed" in ran.stdout
-    assert ran.stdout.splitlines()[-1] == "[]"
+    assert " 0 computed" in printed
+    assert imported == set()

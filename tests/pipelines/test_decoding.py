@@ -18,6 +18,7 @@ from cachekit.pipelines import PIPELINES
 from cachekit.pipelines.decoding import __main__ as decoding
 from cachekit.pipelines.decoding import const, scans
 from cachekit.pipelines.parameters import Parameters, read_parameters
+from tests.pipelines.programs import run_again, settings
 
 SMALL: dict[str, Any] = {
     "TRIALS_PER_DIGIT": 20,
@@ -183,23 +184,12 @@ def test_a_second_run_imports_no_heavy_library(
     first: tuple[Path, decoding.Result], tmp_path: Path
 ) -> None:
     store, _ = first
-    given = [f"--set={name}={value}" for name, value in SMALL.items()]
-    given += ["--store", str(store), "--output", str(tmp_path)]
-    script = (
-        "import sys; from cachekit.pipelines.decoding.__main__ import main\n"
-        "main(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
-    )
+    arguments = [*settings(SMALL), f"--store={store}", f"--output={tmp_path}"]
 
-    done = subprocess.run(
-        [sys.executable, "-c", script, *given],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    printed, imported = run_again("decoding", arguments)
 
-    assert " 0 computed" in done.stdout
-    modules = set(done.stdout.splitlines()[-1].split())
-    assert not modules & {"matplotlib", "scipy", "sklearn", "nilearn"}
+    assert " 0 computed" in printed
+    assert imported == set()
 
 
 def test_the_package_is_a_program(

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from threadpoolctl import threadpool_limits
 
 from cachekit.errors import PipelineError
 from cachekit.memoization import Memory
@@ -30,6 +25,7 @@ from cachekit.pipelines.forest.model import (
 )
 from cachekit.pipelines.forest.report import settings_text
 from cachekit.pipelines.parameters import Parameters, read_parameters
+from tests.pipelines.programs import run_again, settings
 
 # Three candidates, two folds, and a learning curve with one share of its own.
 SMALL: dict[str, Any] = {
@@ -49,15 +45,6 @@ SMALL: dict[str, Any] = {
     "FIGURE_DPI": 50,
 }
 SVM = Candidate("svm", {"C": 1.0, "gamma": 0.1})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # On busy cores, threads that wait for one another take longer than one.
-    import sklearn.ensemble  # noqa: F401  (what is loaded later is not limited)
-
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -339,12 +326,8 @@ def test_an_empty_grid_is_an_error(memory: Memory, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.csv"))
 
 
-def settings() -> list[str]:
-    return [f"--set={name}={value!r}" for name, value in SMALL.items()]
-
-
 def test_the_command_tells_what_it_found(warm: Path, tmp_path: Path) -> None:
-    given = [*settings(), f"--store={warm}", f"--output={tmp_path}"]
+    given = [*settings(SMALL), f"--store={warm}", f"--output={tmp_path}"]
 
     done = CliRunner().invoke(forest.main, given)
 
@@ -374,34 +357,12 @@ def test_a_wrong_setting_is_told(tmp_path: Path, setting: str, message: str) -> 
 
 
 def test_a_second_run_imports_no_heavy_library(warm: Path, tmp_path: Path) -> None:
-    arguments = [*settings(), f"--store={warm}", f"--output={tmp_path}"]
-    script = f"""
-import json, sys
-from cachekit.pipelines.forest.__main__ import main
-main({arguments}, standalone_mode=False)
-print(json.dumps(sorted(sys.modules)))
-"""
+    arguments = [*settings(SMALL), f"--store={warm}", f"--output={tmp_path}"]
 
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    printed, imported = run_again("forest", arguments)
 
-    assert " 0 computed" in done.stdout
-    imported = set(json.loads(done.stdout.splitlines()[-1]))
-    assert not imported & {"matplotlib", "pandas", "scipy", "sklearn"}
-
-
-def test_it_is_a_program(warm: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cachekit.pipelines.forest", *settings()]
-
-    done = subprocess.run(
-        [*command, f"--store={warm}", f"--output={tmp_path}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert " 0 computed" in done.stdout  # the same calls, as a script
+    assert " 0 computed" in printed
+    assert imported == set()
 
 
 @pytest.mark.slow

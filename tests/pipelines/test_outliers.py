@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from threadpoolctl import threadpool_limits
 
 from cachekit.errors import PipelineError
 from cachekit.memoization import Memory
@@ -22,6 +18,7 @@ from cachekit.pipelines import PIPELINES
 from cachekit.pipelines.outliers import __main__ as outliers
 from cachekit.pipelines.outliers import const, data, detectors, model
 from cachekit.pipelines.parameters import Parameters, read_parameters
+from tests.pipelines.programs import run_again, settings
 
 SMALL: dict[str, Any] = {
     "N_DRAWS": 4,
@@ -47,13 +44,6 @@ ALL: dict[str, model.Detector] = {
 
 def small(**given: Any) -> Parameters:
     return read_parameters(const, **{**SMALL, **given})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Let no threads of numerical libraries wait for each other: this is small."""
-    with threadpool_limits(limits=1):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -367,17 +357,12 @@ def test_a_map_tells_how_odd_places_are(table: data.Table) -> None:
 # --- the command ---
 
 
-def settings(**given: Any) -> list[str]:
-    pairs = {**SMALL, **given}.items()
-    return [word for name, value in pairs for word in ("--set", f"{name}={value}")]
-
-
 def test_the_command_tells_the_scores_the_best_first(
     done: tuple[Path, outliers.Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, result = done
     monkeypatch.setenv("COLUMNS", "80")
-    given = [*settings(), "--store", str(store), "--output", str(tmp_path)]
+    given = [*settings(SMALL), "--store", str(store), "--output", str(tmp_path)]
 
     ran = CliRunner().invoke(outliers.main, given)
 
@@ -407,7 +392,7 @@ def test_what_cannot_be_is_told(
 ) -> None:
     options = ["--store", f"{tmp_path}/s", "--output", f"{tmp_path}/o"]
 
-    ran = CliRunner().invoke(outliers.main, [*settings(**given), *options])
+    ran = CliRunner().invoke(outliers.main, [*settings({**SMALL, **given}), *options])
 
     assert ran.exit_code == code
     assert message in " ".join(ran.output.split())
@@ -418,19 +403,9 @@ def test_a_second_run_imports_no_heavy_library(
     done: tuple[Path, outliers.Result], tmp_path: Path
 ) -> None:
     store, _ = done
-    arguments = [*settings(), "--store", str(store), "--output", str(tmp_path)]
-    script = f"""
-import runpy, sys
-sys.argv[1:] = {arguments}
-try:
-    runpy.run_module("cachekit.pipelines.outliers", run_name="__main__")
-finally:
-    print(sorted({{"sklearn", "scipy", "matplotlib", "pandas"}} & set(sys.modules)))
-"""
+    arguments = [*settings(SMALL), "--store", str(store), "--output", str(tmp_path)]
 
-    ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    printed, imported = run_again("outliers", arguments)
 
-    assert " 0 computed" in ran.stdout
-    assert ran.stdout.splitlines()[-1] == "[]"
+    assert " 0 computed" in printed
+    assert imported == set()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from cachekit.pipelines.parameters import Parameters, read_parameters
 from cachekit.pipelines.superpixels import __main__ as superpixels
 from cachekit.pipelines.superpixels import const
 from cachekit.pipelines.superpixels.scores import measure
+from tests.pipelines.programs import run_again, settings
 
 SMALL: dict[str, Any] = {
     "WIDTH": 48,
@@ -222,22 +221,9 @@ def test_the_package_is_a_program_and_a_second_run_imports_no_heavy_library(
     first: tuple[Path, superpixels.Result], tmp_path: Path
 ) -> None:
     store, _ = first
-    given = [f"--set={name}={value}" for name, value in SMALL.items()]
-    given += ["--store", str(store), "--output", str(tmp_path)]
-    program = [
-        sys.executable,
-        "-X",
-        "importtime",
-        "-m",
-        "cachekit.pipelines.superpixels",
-    ]
+    arguments = [*settings(SMALL), f"--store={store}", f"--output={tmp_path}"]
 
-    done = subprocess.run(
-        [*program, *given], capture_output=True, text=True, check=True
-    )
+    printed, imported = run_again("superpixels", arguments)
 
-    assert " 0 computed" in done.stdout
-    lines = [line for line in done.stderr.splitlines() if "import time:" in line]
-    imported = {line.rpartition("|")[2].strip() for line in lines}
-    assert "cachekit" in imported
-    assert not imported & {"matplotlib", "PIL", "scipy", "sklearn"}
+    assert " 0 computed" in printed
+    assert imported == set()

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from threadpoolctl import threadpool_limits
 
 from cachekit.errors import PipelineError
 from cachekit.memoization import Memory
@@ -31,6 +27,7 @@ from cachekit.pipelines.tables.model import (
 from cachekit.pipelines.tables.recipes import list_recipes, make_frame
 from cachekit.pipelines.tables.report import prediction_rows
 from cachekit.pipelines.tables.tidy import parse_dates, parse_numbers, tidy_columns
+from tests.pipelines.programs import run_again, settings
 
 # Two encoders, one of which tidies, and two folds.
 SMALL: dict[str, Any] = {
@@ -43,15 +40,6 @@ SMALL: dict[str, Any] = {
     "N_JOBS": 1,
     "FIGURE_DPI": 50,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # On busy cores, threads that wait for one another take longer than one.
-    import sklearn.ensemble  # noqa: F401  (what is loaded later is not limited)
-
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -538,12 +526,8 @@ def test_nothing_to_compare_is_an_error(memory: Memory, tmp_path: Path) -> None:
 # --- the command ---
 
 
-def settings() -> list[str]:
-    return [f"--set={name}={value!r}" for name, value in SMALL.items()]
-
-
 def test_the_command_tells_what_it_found(warm: Path, tmp_path: Path) -> None:
-    given = [*settings(), f"--store={warm}", f"--output={tmp_path}"]
+    given = [*settings(SMALL), f"--store={warm}", f"--output={tmp_path}"]
 
     done = CliRunner().invoke(tables.main, given)
 
@@ -560,7 +544,7 @@ def test_the_command_takes_a_table(warm: Path, tmp_path: Path) -> None:
     given = [f"--csv={path}", "--target=text", f"--store={warm}"]
 
     done = CliRunner().invoke(
-        tables.main, [*settings(), *given, f"--output={tmp_path}"]
+        tables.main, [*settings(SMALL), *given, f"--output={tmp_path}"]
     )
 
     assert done.exit_code == 0, done.output
@@ -579,31 +563,9 @@ def test_a_table_without_a_target_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_second_run_imports_no_heavy_library(warm: Path, tmp_path: Path) -> None:
-    arguments = [*settings(), f"--store={warm}", f"--output={tmp_path}"]
-    script = f"""
-import json, sys
-from cachekit.pipelines.tables.__main__ import main
-main({arguments}, standalone_mode=False)
-print(json.dumps(sorted(sys.modules)))
-"""
+    arguments = [*settings(SMALL), f"--store={warm}", f"--output={tmp_path}"]
 
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    printed, imported = run_again("tables", arguments)
 
-    assert " 0 computed" in done.stdout
-    imported = set(json.loads(done.stdout.splitlines()[-1]))
-    assert not imported & {"matplotlib", "pandas", "scipy", "skrub", "sklearn"}
-
-
-def test_it_is_a_program(warm: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cachekit.pipelines.tables", *settings()]
-
-    done = subprocess.run(
-        [*command, f"--store={warm}", f"--output={tmp_path}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert " 0 computed" in done.stdout  # the same calls, as a script
+    assert " 0 computed" in printed
+    assert imported == set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from cachekit.pipelines.topics.crawl import Progress
 from cachekit.pipelines.topics.findings import Result as Findings
 from cachekit.pipelines.topics.report import CrawlBar
 from cachekit.pipelines.topics.sites import PydocServer
+from tests.pipelines.programs import run_again
 from tests.pipelines.website import (
     ANIMALS,
     METALS,
@@ -327,20 +327,10 @@ def test_the_default_site_is_the_documentation_of_python(
 
 
 def test_a_second_run_imports_no_heavy_library(ran: Ran, tmp_path: Path) -> None:
-    script = f"""
-import json, sys
-from cachekit.pipelines.topics.__main__ import main
-main({ran.arguments(tmp_path)}, standalone_mode=False)
-print(json.dumps(sorted(sys.modules)))
-"""
+    printed, imported = run_again("topics", ran.arguments(tmp_path))
 
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-
-    assert " 0 computed" in done.stdout
-    imported = set(json.loads(done.stdout.splitlines()[-1]))
-    assert not imported & {"bs4", "httpx", "matplotlib", "scipy", "sklearn"}
+    assert " 0 computed" in printed
+    assert imported == set()
 
 
 def test_without_a_cache_everything_is_computed(ran: Ran, tmp_path: Path) -> None:
