@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from cachekit.errors import CacheWarning, EntryNotFound, StoreError
 from cachekit.experiments.record import RunRecord
 from cachekit.stores import DictStore, LocalStore, Store
-from cachekit.stores.base import RUNS
+from cachekit.stores.names import RUNS
 
 # Requests to a remote store at once.
 _READERS = 16

@@ -14,7 +14,7 @@ from cachekit.memoization.accepting import (
     resolved_versions,
 )
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import folder_name
+from cachekit.stores.names import folder_name
 
 if TYPE_CHECKING:
     from cachekit.inspection.reports import EntryReport

@@ -24,7 +24,7 @@ from cachekit.inspection.records import Watch, read_many, read_record, unwatched
 from cachekit.inspection.reports import find
 from cachekit.memoization import Record
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import folder_name
+from cachekit.stores.names import folder_name
 
 # Of more calls with equal results, those count that began last before the result was
 # taken: a thousand that return the same would have a million edges.

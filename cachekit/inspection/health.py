@@ -34,8 +34,8 @@ from cachekit.memoization.locations import store_for
 from cachekit.memoization.options import SIGNING_KEY, secret_from
 from cachekit.serialization.container import VERSION as CONTAINER_VERSION
 from cachekit.stores import EntryKey, LocalStore, RemoteStore, Store
-from cachekit.stores.base import RECORD, VALUE
 from cachekit.stores.layout import FORMAT, check_store
+from cachekit.stores.names import RECORD, VALUE
 from cachekit.stores.staging import StagingArea
 
 Severity = Literal["ok", "note", "warning", "problem"]

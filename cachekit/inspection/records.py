@@ -13,7 +13,7 @@ from typing import TypeVar
 from cachekit.errors import EntryNotFound, StoreError
 from cachekit.memoization import Record
 from cachekit.stores import DictStore, EntryInfo, EntryKey, LocalStore, Store
-from cachekit.stores.base import RECORD, folder_name
+from cachekit.stores.names import RECORD, folder_name
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from typing import IO, Any, BinaryIO, Protocol
 from cachekit.errors import CacheKitError, StoreError
 from cachekit.hashing import HASH_VERSION
 from cachekit.stores import EntryKey, Store, open_store
-from cachekit.stores.base import FILES, PIN, RECORD, VALUE, Staging, folder_name
+from cachekit.stores.base import Staging
 from cachekit.stores.copying import copy_entry
 from cachekit.stores.layout import (
     check_store,
@@ -28,6 +28,7 @@ from cachekit.stores.layout import (
     file_names,
     is_inside,
 )
+from cachekit.stores.names import FILES, PIN, RECORD, VALUE, folder_name
 
 # So many entries are copied at once: each waits for the network most of its time.
 AT_ONCE = 8

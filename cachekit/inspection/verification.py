@@ -39,8 +39,8 @@ from cachekit.stores import (
     Store,
     TieredStore,
 )
-from cachekit.stores.base import FILES, RECORD, folder_name
 from cachekit.stores.layout import check_store, is_inside
+from cachekit.stores.names import FILES, RECORD, folder_name
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from cachekit.errors import StoreError, warn
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import ACCEPTED, folder_name
+from cachekit.stores.names import ACCEPTED, folder_name
 
 _PURPOSE = "cachekit 2026-11 signature of an accepted version"
 

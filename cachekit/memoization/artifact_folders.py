@@ -21,12 +21,8 @@ from cachekit.errors import StoreError
 from cachekit.memoization.artifacts import OTHERS, StoredFile, digest_of_file, now
 from cachekit.serialization.pickling import write_pickle
 from cachekit.stores import EntryKey, Staging, Store
-from cachekit.stores.base import (
-    FILES,
-    folder_for_files,
-    link_or_copy,
-    temporary_folder,
-)
+from cachekit.stores.base import folder_for_files, link_or_copy, temporary_folder
+from cachekit.stores.names import FILES
 
 
 class Place(NamedTuple):

@@ -27,7 +27,7 @@ from cachekit.memoization.lineage import Record
 from cachekit.memoization.making import statements_that_make
 from cachekit.memoization.wording import difference_lines, explanation_lines
 from cachekit.stores import EntryInfo, EntryKey, Store
-from cachekit.stores.base import RECORD
+from cachekit.stores.names import RECORD
 
 Reason = Literal[
     "hit",

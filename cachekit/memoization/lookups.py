@@ -28,7 +28,7 @@ from cachekit.memoization.tier import MemoryTier
 from cachekit.memoization.verbosity import logger_for
 from cachekit.serialization import Label, Seal, map_value, read_value
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import RECORD
+from cachekit.stores.names import RECORD
 
 if TYPE_CHECKING:
     from cachekit.memoization.memory import Memory

@@ -1,12 +1,14 @@
 """Key to entry: where results are kept. Knows nothing of values and functions."""
 
-from cachekit.stores.base import DictStore, EntryInfo, EntryKey, Staging, Store
+from cachekit.stores.base import Staging, Store
+from cachekit.stores.dict_store import DictStore
 from cachekit.stores.flights import Turn
 from cachekit.stores.joblib_backends import (
     StoreBackendBase,
     register_store_backend,
 )
 from cachekit.stores.local import LocalStore
+from cachekit.stores.names import EntryInfo, EntryKey
 from cachekit.stores.registry import is_remote, open_store, register_store
 from cachekit.stores.remote import RemoteStore
 from cachekit.stores.tiered import ReadOnlyStore, TieredStore

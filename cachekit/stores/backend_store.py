@@ -36,24 +36,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from cachekit.errors import StoreError
 from cachekit.stores import statistics
-from cachekit.stores.base import (
+from cachekit.stores.base import Staging, Store, absent_entry
+from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.layout import check_store, code_path, describe_store
+from cachekit.stores.names import (
     PIN,
     RUNS,
     VALUE,
     EntryInfo,
     EntryKey,
-    Staging,
-    Store,
-    absent_entry,
     check_document,
-    counts_by_path,
     folder_name,
-    hits_among,
-    misses_among,
 )
-from cachekit.stores.flights import SingleFlight, single_flight_at
-from cachekit.stores.layout import check_store, code_path, describe_store
-from cachekit.stores.statistics import Uses
+from cachekit.stores.statistics import Uses, counts_by_path, hits_among, misses_among
 
 if TYPE_CHECKING:
     from cachekit.stores.joblib_backends import StoreBackendBase

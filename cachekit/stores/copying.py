@@ -7,15 +7,9 @@ import shutil
 from typing import BinaryIO
 
 from cachekit.errors import EntryNotFound
-from cachekit.stores.base import (
-    RECORD,
-    VALUE,
-    EntryKey,
-    Staging,
-    Store,
-    temporary_folder,
-)
+from cachekit.stores.base import Staging, Store, temporary_folder
 from cachekit.stores.layout import file_names
+from cachekit.stores.names import RECORD, VALUE, EntryKey
 
 
 def copy_entry(source: Store, target: Store, key: EntryKey) -> bool:

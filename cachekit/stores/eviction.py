@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, TypeGuard, get_args
 
-from cachekit.stores.base import EntryInfo, EntryKey
+from cachekit.stores.names import EntryInfo, EntryKey
 
 Policy = Literal["lru", "cost"]
 

@@ -6,7 +6,7 @@ import json
 import os
 
 from cachekit.errors import StoreError
-from cachekit.stores.base import EntryKey, folder_name
+from cachekit.stores.names import EntryKey, folder_name
 
 FORMAT = 1
 

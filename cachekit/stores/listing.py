@@ -13,7 +13,7 @@ import re
 import stat
 from pathlib import Path
 
-from cachekit.stores.base import FILES, PIN, RECORD, VALUE, EntryInfo, EntryKey
+from cachekit.stores.names import FILES, PIN, RECORD, VALUE, EntryInfo, EntryKey
 
 # The "sticky" bit, which means nothing for a file. Where a copy lost it, or a file
 # system has none, all is asked for: slower, and as right.

@@ -35,23 +35,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from cachekit.stores import statistics
-from cachekit.stores.base import (
-    ACCEPTED,
-    FILES,
-    PIN,
-    RECORD,
-    VALUE,
-    EntryInfo,
-    EntryKey,
-    Staging,
-    Store,
-    absent_entry,
-    check_document,
-    counts_by_path,
-    folder_name,
-    hits_among,
-    misses_among,
-)
+from cachekit.stores.base import Staging, Store, absent_entry
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
@@ -63,8 +47,19 @@ from cachekit.stores.listing import (
     folders,
     prefixes,
 )
+from cachekit.stores.names import (
+    ACCEPTED,
+    FILES,
+    PIN,
+    RECORD,
+    VALUE,
+    EntryInfo,
+    EntryKey,
+    check_document,
+    folder_name,
+)
 from cachekit.stores.staging import StagingArea
-from cachekit.stores.statistics import Uses
+from cachekit.stores.statistics import Uses, counts_by_path, hits_among, misses_among
 
 # A use is noted at most so often: one more system call an hour, not one a hit.
 TOUCH_SECONDS = 3600

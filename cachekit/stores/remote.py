@@ -22,28 +22,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
 
 from cachekit.stores import statistics
-from cachekit.stores.base import (
+from cachekit.stores.base import Staging, Store, absent_entry
+from cachekit.stores.client import Client, LeftOut
+from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.layout import check_store, code_path, describe_store
+from cachekit.stores.names import (
     ACCEPTED,
     PIN,
     RECORD,
     VALUE,
     EntryInfo,
     EntryKey,
-    Staging,
-    Store,
-    absent_entry,
     check_document,
-    counts_by_path,
     folder_name,
-    hits_among,
-    misses_among,
 )
-from cachekit.stores.client import Client, LeftOut
-from cachekit.stores.flights import SingleFlight, single_flight_at
-from cachekit.stores.layout import check_store, code_path, describe_store
 from cachekit.stores.remote_leases import ServiceLeases
 from cachekit.stores.service import PART_BYTES, Service
-from cachekit.stores.statistics import Uses
+from cachekit.stores.statistics import Uses, counts_by_path, hits_among, misses_among
 
 # Each process adds one file of statistics; so many are merged into one.
 MOST_STATS_FILES = 64

@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 
 from cachekit.stores import processes
-from cachekit.stores.base import VALUE
+from cachekit.stores.names import VALUE
 
 # Staging left by another host is not known to be dead before it is this old.
 FOREIGN_STAGING_SECONDS = 24 * 3600

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from cachekit.stores.names import EntryKey, folder_name
+
 
 class Uses(NamedTuple):
     """How often an entry was used, below 0 to take off; and when last.
@@ -53,3 +55,32 @@ def from_json(content: bytes | None) -> dict[str, Uses]:
         return {}
     except (AttributeError, TypeError, LookupError):  # JSON, but no counts
         return {}
+
+
+# In statistics, in the place of an entry of a function: its calls that were computed.
+_MISSES = "/misses"
+
+
+def counts_by_path(
+    hits: Mapping[EntryKey, int], misses: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Return what statistics say, by the paths that they say it by."""
+    counts = {key.path: count for key, count in hits.items()}
+    for function, count in (misses or {}).items():
+        counts[folder_name(function) + _MISSES] = count
+    return counts
+
+
+def hits_among(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the uses of entries among what statistics say."""
+    # Of two stores, one may have taken off what only the other had counted.
+    return {path: n for path, n in counts.items() if n > 0 and path.count("/") == 3}
+
+
+def misses_among(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the computed calls by function among what statistics say."""
+    return {
+        path.removesuffix(_MISSES): n
+        for path, n in counts.items()
+        if n > 0 and path.endswith(_MISSES) and path.count("/") == 1
+    }

@@ -23,16 +23,11 @@ from typing import Any, BinaryIO
 
 from cachekit.errors import EntryNotFound, StoreError, warn
 from cachekit.stores.background import at_exit, wait_for_all
-from cachekit.stores.base import (
-    RECORD,
-    EntryInfo,
-    EntryKey,
-    Staging,
-    Store,
-)
+from cachekit.stores.base import Staging, Store
 from cachekit.stores.copying import write_copy
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.local import TOUCH_SECONDS
+from cachekit.stores.names import RECORD, EntryInfo, EntryKey
 from cachekit.stores.sending import UntilSent, sending_between
 
 # Of so many entries it is known that they were opened far.

@@ -26,7 +26,7 @@ import pytest
 
 from cachekit.errors import EntryNotFound
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import FILES, PIN, RECORD, VALUE, folder_name
+from cachekit.stores.names import FILES, PIN, RECORD, VALUE, folder_name
 from tests.stores.entries import (
     OTHER_FINGERPRINT,
     commit,

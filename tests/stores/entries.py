@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 
 from cachekit.stores import EntryKey, Store
-from cachekit.stores.base import FILES, RECORD, VALUE
+from cachekit.stores.names import FILES, RECORD, VALUE
 
 FINGERPRINT = "0f" * 16
 OTHER_FINGERPRINT = "f0" * 16

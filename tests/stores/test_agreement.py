@@ -25,7 +25,7 @@ from cachekit.stores import (
     Store,
     TieredStore,
 )
-from cachekit.stores.base import PIN, RECORD, VALUE
+from cachekit.stores.names import PIN, RECORD, VALUE
 from tests.stores.entries import FINGERPRINT, OTHER_FINGERPRINT, value_of
 from tests.stores.servers import Remote
 

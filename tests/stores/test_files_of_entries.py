@@ -27,8 +27,9 @@ from cachekit.stores import (
     base,
     service,
 )
-from cachekit.stores.base import FILES, RECORD, VALUE, temporary_folder
+from cachekit.stores.base import temporary_folder
 from cachekit.stores.layout import file_names, is_inside
+from cachekit.stores.names import FILES, RECORD, VALUE
 from tests.stores.entries import (
     OTHER_FINGERPRINT,
     commit,

@@ -29,13 +29,13 @@ from cachekit import Memory
 from cachekit.errors import CacheWarning, StoreError
 from cachekit.stores import DictStore, EntryKey, LocalStore, backend_store
 from cachekit.stores.backend_store import BackendStore
-from cachekit.stores.base import VALUE
 from cachekit.stores.joblib_backends import (
     CacheItemInfo,
     StoreBackendBase,
     open_backend,
     register_store_backend,
 )
+from cachekit.stores.names import VALUE
 from tests.stores.contract import StoreContract
 from tests.stores.entries import commit, digests, key_of, pinned, replace, value_of
 from tests.stores.test_agreement import assert_agree

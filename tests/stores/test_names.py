@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cachekit.stores import EntryKey, base
-from cachekit.stores.base import LONGEST_NAME, folder_name
+from cachekit.stores.names import LONGEST_NAME, folder_name
 from tests.stores.contract import ODD_NAMES
 
 names = st.text(max_size=200) | st.text("ab._-</>", max_size=150)

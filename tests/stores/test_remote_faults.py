@@ -31,7 +31,7 @@ from cachekit.stores import (
 from cachekit.stores import client as client_module
 from cachekit.stores import remote as remote_module
 from cachekit.stores import service as service_module
-from cachekit.stores.base import VALUE
+from cachekit.stores.names import VALUE
 from cachekit.stores.remote import MOST_STATS_FILES
 from tests.stores.entries import commit, digests, key_of, pinned, replace, value_of
 from tests.stores.faulty import FaultyFileSystem, Kind

@@ -22,7 +22,7 @@ from cachekit.stores import (
     TieredStore,
     sending,
 )
-from cachekit.stores.base import PIN, VALUE
+from cachekit.stores.names import PIN, VALUE
 from tests.stores.contract import StoreContract
 from tests.stores.entries import commit, digests, key_of, replace, value_of
 
