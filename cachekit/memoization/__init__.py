@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cachekit.memoization.default import cache, default_memory
     from cachekit.memoization.files import File
     from cachekit.memoization.function import MemorizedFunc
     from cachekit.memoization.lineage import Record
     from cachekit.memoization.locations import default_location
-    from cachekit.memoization.memory import Memory, cache, default_memory
+    from cachekit.memoization.memory import Memory
     from cachekit.memoization.reference import MemorizedResult
     from cachekit.memoization.running import artifact
     from cachekit.memoization.tally import CacheInfo, Tally
@@ -44,9 +45,9 @@ _HOME = {
     "Record": "cachekit.memoization.lineage",
     "Tally": "cachekit.memoization.tally",
     "artifact": "cachekit.memoization.running",
-    "cache": "cachekit.memoization.memory",
+    "cache": "cachekit.memoization.default",
     "default_location": "cachekit.memoization.locations",
-    "default_memory": "cachekit.memoization.memory",
+    "default_memory": "cachekit.memoization.default",
     "expires_after": "cachekit.memoization.validity",
 }
 

@@ -1,10 +1,9 @@
-"""`Memory`, which ties functions to a store, and the module-level `cache`."""
+"""`Memory`, which ties functions to a store."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import logging
 import warnings
 import weakref
@@ -18,10 +17,10 @@ from cachekit.hashing.boundary import sent_from
 from cachekit.logger import Logger
 from cachekit.memoization.accepting import AcceptedVersions
 from cachekit.memoization.function import MemorizedFunc
+from cachekit.memoization.kinds import memorized_type, not_memorized
 from cachekit.memoization.locations import (
     Location,
     absolute,
-    default_location,
     store_for,
 )
 from cachekit.memoization.options import (
@@ -362,8 +361,8 @@ class Memory(Logger):
         if not callable(func):
             raise TypeError(f"a function is cached, not {func!r}")
         if self.store is None:
-            return _not_memorized(func)
-        return _memorized_type(func)(func, self, options=options)
+            return not_memorized(func)
+        return memorized_type(func)(func, self, options=options)
 
     def eval(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function through the cache.
@@ -527,42 +526,6 @@ class Memory(Logger):
         return self.store
 
 
-@overload
-def cache(
-    func: Callable[P, R],
-    **options: Unpack[CacheOptions],
-) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
-
-
-@overload
-def cache(
-    func: None = None,
-    **options: Unpack[CacheOptions],
-) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
-
-
-def cache(func: Any = None, **options: Any) -> Any:
-    """Cache a function in the default place; a decorator.
-
-    The place is the folder that the environment variable ``CACHEKIT_DIR`` names
-    when the function is decorated, else the system's folder for caches.
-
-    Parameters
-    ----------
-    func : callable
-        The function.
-    **options
-        `ignore`, `track`, `version`, `depends` and `environment`, as for
-        `Memory.cache`, as are the errors.
-
-    Returns
-    -------
-    MemorizedFunc
-        To be called as the function is.
-    """
-    return default_memory().cache(func, **options)
-
-
 @contextlib.contextmanager
 def all_offline() -> Iterator[None]:
     """Have no function of any memory compute in a ``with`` block.
@@ -580,16 +543,6 @@ def all_offline() -> Iterator[None]:
 _is_all_offline: ContextVar[bool] = ContextVar("all offline", default=False)
 
 
-def default_memory() -> Memory:
-    """Return the memory of `cache`: one for each place in each process."""
-    return _memory_at(default_location())
-
-
-@functools.cache
-def _memory_at(location: str) -> Memory:
-    return Memory(location)
-
-
 def _open_memory(
     kind: type[Memory], place: Any, options: dict[str, Any], sender: str
 ) -> Memory:
@@ -605,28 +558,3 @@ def _save_all() -> None:
 
 _all_memories: weakref.WeakSet[Memory] = weakref.WeakSet()
 at_exit(_save_all)
-
-
-def _memorized_type(func: Any) -> type[MemorizedFunc[Any, Any]]:
-    """Return the class of cached functions for a kind of function."""
-    if inspect.iscoroutinefunction(func):
-        from cachekit.memoization.coroutine import AsyncMemorizedFunc
-
-        return AsyncMemorizedFunc
-    if inspect.isgeneratorfunction(func):
-        from cachekit.memoization.generator import MemorizedGeneratorFunc
-
-        return MemorizedGeneratorFunc
-    if inspect.isasyncgenfunction(func):
-        from cachekit.memoization.async_generator import MemorizedAsyncGeneratorFunc
-
-        return MemorizedAsyncGeneratorFunc
-    return MemorizedFunc
-
-
-def _not_memorized(func: Any) -> NotMemorizedFunc[Any, Any]:
-    if inspect.iscoroutinefunction(func):
-        from cachekit.memoization.uncached import AsyncNotMemorizedFunc
-
-        return AsyncNotMemorizedFunc(func)
-    return NotMemorizedFunc(func)

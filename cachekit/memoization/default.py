@@ -1,0 +1,62 @@
+"""`cache`, for who names no place: results are kept where this system keeps caches."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
+
+from cachekit.memoization.function import MemorizedFunc
+from cachekit.memoization.locations import default_location
+from cachekit.memoization.memory import Memory
+from cachekit.memoization.options import CacheOptions
+from cachekit.memoization.uncached import NotMemorizedFunc
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def cache(
+    func: Callable[P, R],
+    **options: Unpack[CacheOptions],
+) -> MemorizedFunc[P, R] | NotMemorizedFunc[P, R]: ...
+
+
+@overload
+def cache(
+    func: None = None,
+    **options: Unpack[CacheOptions],
+) -> Callable[[Callable[P, R]], MemorizedFunc[P, R] | NotMemorizedFunc[P, R]]: ...
+
+
+def cache(func: Any = None, **options: Any) -> Any:
+    """Cache a function in the default place; a decorator.
+
+    The place is the folder that the environment variable ``CACHEKIT_DIR`` names
+    when the function is decorated, else the system's folder for caches.
+
+    Parameters
+    ----------
+    func : callable
+        The function.
+    **options
+        `ignore`, `track`, `version`, `depends` and `environment`, as for
+        `Memory.cache`, as are the errors.
+
+    Returns
+    -------
+    MemorizedFunc
+        To be called as the function is.
+    """
+    return default_memory().cache(func, **options)
+
+
+def default_memory() -> Memory:
+    """Return the memory of `cache`: one for each place in each process."""
+    return _memory_at(default_location())
+
+
+@functools.cache
+def _memory_at(location: str) -> Memory:
+    return Memory(location)
