@@ -24,7 +24,7 @@ from cachekit.experiments.repositories import checkout
 from cachekit.experiments.steps import (
     StepDifference,
     code_changes,
-    first_difference,
+    compare_steps,
     is_measured,
     metric_changes,
 )
@@ -218,10 +218,14 @@ def _compare(
             f"{counted(read, 'result')} already: nothing was computed again"
         )
         return Reproduction(run, again, problem=problem, notes=notes, output=output)
+    steps = compare_steps(run, store, again, other)
+    if steps.measured:
+        words = ", ".join(steps.measured)
+        notes = (*notes, f"results that also measure time or memory: {words}")
     return Reproduction(
         run,
         again,
-        first_difference(run, store, again, other),
+        steps.difference,
         tuple(metric_changes(run, again, tolerance=tolerance)),
         notes=notes,
         output=output,

@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from cachekit.errors import CacheKitError
+from cachekit.errors import CacheKitError, UntrustedContent
 from cachekit.experiments.comparing import Change, entry_key, short_text
 from cachekit.experiments.record import CallRecord, RunRecord
-from cachekit.inspection import compare_values, load_value
+from cachekit.inspection import Leaf, compare_values, load_value
 from cachekit.memoization.comparing import UnitChange, compare_code
 from cachekit.memoization.explaining import read_code
 from cachekit.stores import Store
 
-# Metrics that measure the machine: no two runs have the same.
+# What measures the machine: no two runs have the same.
 _MEASURED = re.compile(
     r"(?:^|[_\W])(?:s|secs?|seconds?|ms|minutes|hours|time|duration|elapsed|memory|mem"
     r"|rss|mb|gb|speedup|throughput)(?:$|[_\W])",
@@ -55,10 +55,30 @@ class StepDifference:
     units: tuple[UnitChange, ...] = ()
 
 
-def first_difference(
+@dataclass(frozen=True)
+class Comparison:
+    """What came of comparing the steps of two runs.
+
+    Attributes
+    ----------
+    difference : StepDifference or None
+        The first step that differs.
+    measured : tuple of str
+        Functions whose results differ, until then, in nothing but what measures time
+        or memory.
+    """
+
+    difference: StepDifference | None
+    measured: tuple[str, ...] = ()
+
+
+def compare_steps(
     before: RunRecord, store: Store, now: RunRecord, other_store: Store
-) -> StepDifference | None:
+) -> Comparison:
     """Find the first step of a run that another run did not repeat.
+
+    What measures time or memory, by its name, is not compared: a part of a result, or
+    an argument, and then neither is the result of whoever takes it.
 
     Parameters
     ----------
@@ -69,37 +89,61 @@ def first_difference(
 
     Returns
     -------
-    StepDifference or None
-        None if each step was made again, with the same result.
+    Comparison
+        Without a difference if each step was made again, with the same result.
     """
     left = list(now.calls)
+    measured: dict[str, None] = {}
+    renamed: dict[str, str] = {}  # digests of what measures, to those of now
     for number, call in enumerate(before.calls, 1):
-        again = _same_call(call, left)
         place = (number, len(before.calls), call.function)
+        expected = replace(
+            call,
+            arguments={
+                name: renamed.get(one, one) for name, one in call.arguments.items()
+            },
+        )
+        again = _same_call(expected, left)
         if again is None:
-            return _other_arguments(place, call, left)
+            found = _other_arguments(place, expected, left)
+            return Comparison(found, tuple(measured))
         left.remove(again)
         if again.value == call.value and call.value is not None:
             continue
-        detail = _first_leaf(call, store, again, other_store)
-        if detail is None:  # they have no digests, and are equal
-            continue
-        if again.fingerprint == call.fingerprint:
-            return StepDifference(*place, "result", detail)
-        units = _units(call, store, again, other_store)
-        return StepDifference(*place, "code", detail, units)
-    return None
+        detail: str | None = None
+        if again.arguments == call.arguments:
+            leaves = _leaves(call, store, again, other_store)
+            if not leaves:  # they have no digests, and are equal
+                continue
+            others = [leaf for leaf in leaves if not is_measured(leaf.path)]
+            detail = _text(others[0]) if others else None
+        if detail is not None:
+            if again.fingerprint == call.fingerprint:
+                step = StepDifference(*place, "result", detail)
+            else:
+                units = _units(call, store, again, other_store)
+                step = StepDifference(*place, "code", detail, units)
+            return Comparison(step, tuple(measured))
+        measured[call.function] = None
+        if call.value is not None and again.value is not None:
+            renamed[call.value] = again.value
+    return Comparison(None, tuple(measured))
 
 
 def _same_call(call: CallRecord, calls: Sequence[CallRecord]) -> CallRecord | None:
     """Find a call with the same arguments; one by the same code, if there is one."""
+    arguments = _compared(call)
     same = [
         one
         for one in calls
-        if one.function == call.function and one.arguments == call.arguments
+        if one.function == call.function and _compared(one) == arguments
     ]
     by_same_code = [one for one in same if one.key == call.key]
     return next(iter(by_same_code or same), None)
+
+
+def _compared(call: CallRecord) -> dict[str, str]:
+    return {n: one for n, one in call.arguments.items() if not is_measured(n)}
 
 
 def _other_arguments(
@@ -121,21 +165,30 @@ def _other_arguments(
     return StepDifference(*place, "arguments", ", ".join(nearest))
 
 
-def _first_leaf(
+def _leaves(
     call: CallRecord, store: Store, again: CallRecord, other_store: Store
-) -> str | None:
-    """Say in what two results differ; None if they do not after all."""
+) -> tuple[Leaf, ...]:
+    """Find the places in which two results differ; none if they do not after all."""
     try:
-        values = [
-            load_value(some, entry_key(one)).value
-            for some, one in ((store, call), (other_store, again))
-        ]
+        one, other = _load(store, call), _load(other_store, again)
     except (OSError, CacheKitError) as error:
-        return f"where is not known: {str(error).partition(';')[0]}"
-    found = compare_values(*values)
-    if found.is_equal:
-        return None
-    leaf = found.leaves[0]
+        text = f"where is not known: {str(error).partition(';')[0]}"
+        return (Leaf("", text),)
+    found = compare_values(one, other)
+    if found.count > len(found.leaves):  # the rest need not be measured
+        return (*found.leaves, Leaf("", f"{found.count:,} places differ"))
+    return found.leaves
+
+
+def _load(store: Store, call: CallRecord) -> Any:
+    try:
+        return load_value(store, entry_key(call)).value
+    except UntrustedContent:
+        # Whoever does a run again trusts its store: what it names has just been run.
+        return load_value(store, entry_key(call), unsafe=True).value
+
+
+def _text(leaf: Leaf) -> str:
     return f"{leaf.path}: {leaf.text}" if leaf.path else leaf.text
 
 
@@ -183,10 +236,10 @@ def metric_changes(
 
 
 def is_measured(name: str) -> bool:
-    """Tell whether a metric measures time or memory, by its name.
+    """Tell whether a metric, or a part of a value, measures time or memory: by name.
 
-    >>> is_measured("fit_seconds"), is_measured("accuracy")
-    (True, False)
+    >>> is_measured("fit_seconds"), is_measured("['fit_time'][3]"), is_measured("r2")
+    (True, True, False)
     """
     return _MEASURED.search(name) is not None
 

@@ -1,9 +1,10 @@
-"""Play many rounds: ``python -m tests.torture --rounds 100``."""
+"""Play many rounds: ``python -m tests.torture --rounds 100``, or ``--minutes 10``."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
+from tests.torture.counts import counts
 from tests.torture.scenarios import SCENARIOS, play
 
 
@@ -19,7 +21,11 @@ def main() -> int:
     options = _options()
     names = options.only or list(SCENARIOS)
     _say(f"seed {options.seed}: {', '.join(names)}")
-    for number in itertools.islice(itertools.count(options.first), options.rounds):
+    end = time.monotonic() + 60 * options.minutes
+    rounds = itertools.islice(itertools.count(options.first), options.rounds)
+    for number in rounds:
+        if time.monotonic() > end:
+            break
         times = []
         for name in names:
             folder = Path(tempfile.mkdtemp(prefix="torture-"))
@@ -38,6 +44,8 @@ def main() -> int:
             shutil.rmtree(folder)
             times.append(f"{name} {time.monotonic() - started:.1f} s")
         _say(f"round {number}: {', '.join(times)}")
+    for what, count in sorted(counts.items()):
+        _say(f"{count:>9,} {what}")
     return 0
 
 
@@ -45,7 +53,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture", description=__doc__
     )
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=None, help="as many as there are")
+    parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first round"
     )

@@ -15,6 +15,7 @@ from cachekit import CacheWarning, Memory
 from cachekit.memoization import Record
 from cachekit.serialization import read_value
 from cachekit.stores import EntryKey, LocalStore
+from tests.torture.counts import counts
 
 COMPRESSIONS: list[bool | str] = [False, True, "lz4", "zstd+shuffle"]
 
@@ -68,6 +69,7 @@ class Caller:
 def assert_right(function: str, number: int, value: object) -> None:
     """Check an answer."""
     assert _same(value, EXPECTED[function](number)), f"{function}({number}) is {value}"
+    counts["answers compared"] += 1
 
 
 def assert_all_is_whole(store: LocalStore) -> None:
@@ -94,6 +96,7 @@ def only_cache_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 
 def _assert_whole(store: LocalStore, key: EntryKey) -> None:
+    counts["stored results read back"] += 1
     record = Record.from_json(store.read(key, "record.json") or b"")
     assert (record.fingerprint, record.key) == (key.fingerprint, key.digest)
     file = store.open(key)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from tests.torture.counts import counts
+
 REPOSITORY = Path(__file__).parents[2]
 
 # What takes longer hangs. An owner that is only silent would be waited for longer.
@@ -71,6 +73,7 @@ class Child:
         assert not complaints, f"{self.name} complains: {complaints}"
         ended = self.process.returncode
         assert ended == status, f"{self.name} ended with {ended}, not {status}"
+        counts["processes killed"] += status == -signal.SIGKILL
         return said.splitlines()
 
     def end(self) -> None:
@@ -114,6 +117,7 @@ class Children:
         """Start a process; `Child` says with what."""
         errors = self._folder / f"{len(self._all)}.txt"
         self._all.append(Child(errors, command, *arguments))
+        counts["processes started"] += 1
         return self._all[-1]
 
 

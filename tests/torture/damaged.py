@@ -20,6 +20,7 @@ from tests.torture.answers import (
     only_cache_warnings,
 )
 from tests.torture.children import Children
+from tests.torture.counts import counts
 
 # A number and an array as they are; a dict and bytes compressed.
 RAW, COMPRESSED = (4, 6), (41, 43)
@@ -43,6 +44,7 @@ def damaged(chance: random.Random, folder: Path) -> None:
                 shutil.copytree(whole, root)
                 name = path.relative_to(whole).as_posix()
                 damage(root / name, chance)
+                counts["files damaged"] += 1
                 try:
                     _check(root, name, way)
                 except Exception as error:

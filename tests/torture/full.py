@@ -21,6 +21,7 @@ from tests.torture.answers import (
     leftovers,
     only_cache_warnings,
 )
+from tests.torture.counts import counts
 
 SPELLS = 12
 CALLS = 30  # a spell
@@ -39,6 +40,7 @@ def full(chance: random.Random, folder: Path) -> None:
                 with only_cache_warnings() as caught, _at_times(disk, fill, chance):
                     _call(root, chance)
                 told += len(caught)
+                counts["writes to a full disk"] += len(caught)
                 assert_all_is_whole(LocalStore(root))
                 for name in (".staging", ".leases"):
                     left = leftovers(root, name)

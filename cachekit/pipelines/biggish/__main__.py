@@ -193,7 +193,8 @@ def _draw(
     # matrices can differ from run to run, and the figure would be drawn again.
     places = memory.cache(model.place_groups)(
         streams.projected,
-        found.directions,
+        found.directions.mean,
+        found.directions.directions,
         found.centres.centres,
         streams.truth.centres,
         streams.projection,
@@ -208,7 +209,8 @@ def _draw(
         ),
         "biggish_groups.png": memory.cache(report.draw_groups)(places, dpi=dpi),
         "biggish_topics.png": memory.cache(report.draw_lessons)(
-            found.lessons,
+            found.lessons.n_seen,
+            found.lessons.accuracy,
             best=data.best_accuracy(streams.wording),
             by_chance=1 / parameters.N_TOPICS,
             dpi=dpi,

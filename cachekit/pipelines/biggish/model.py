@@ -355,7 +355,8 @@ def compare_distances(
 
 def place_groups(
     projected: Callable[[], Iterator[Projected]],
-    directions: Directions,
+    mean: NDArray[np.floating[Any]],
+    directions: NDArray[np.floating[Any]],
     found: NDArray[np.floating[Any]],
     true: NDArray[np.float64],
     projection: NDArray[np.float64],
@@ -368,7 +369,9 @@ def place_groups(
     ----------
     projected : callable
         Begins the stream, of which the first chunk is read.
-    directions : Directions
+    mean : ndarray, shape (n_components,)
+        Where the directions start.
+    directions : ndarray, shape (n_directions, n_components)
         At least two.
     found : ndarray, shape (n_groups, n_components)
         Centres of projected records.
@@ -386,7 +389,7 @@ def place_groups(
     import numpy as np
 
     def place(rows: NDArray[Any]) -> NDArray[np.floating[Any]]:
-        return np.asarray((rows - directions.mean) @ directions.directions[:2].T)
+        return np.asarray((rows - mean) @ directions[:2].T)
 
     chunk = next(projected())
     return Places(

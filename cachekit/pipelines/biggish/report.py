@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cachekit.pipelines.biggish.checks import Check
-from cachekit.pipelines.biggish.model import Lessons, Places
+from cachekit.pipelines.biggish.model import Places
 from cachekit.pipelines.figures import COLOURS, new_figure, png_of
 
 if TYPE_CHECKING:
@@ -121,13 +121,22 @@ def draw_groups(places: Places, *, dpi: int) -> bytes:
     return png_of(figure, dpi=dpi)
 
 
-def draw_lessons(lessons: Lessons, *, best: float, by_chance: float, dpi: int) -> bytes:
+def draw_lessons(
+    n_seen: NDArray[np.int64],
+    accuracy: NDArray[np.float64],
+    *,
+    best: float,
+    by_chance: float,
+    dpi: int,
+) -> bytes:
     """Draw how the accuracy of the classifier grows with the notes it has seen.
 
     Parameters
     ----------
-    lessons : Lessons
-        Accuracy by notes.
+    n_seen : ndarray of int, shape (n_times,)
+        Notes seen by then.
+    accuracy : ndarray, shape (n_times,)
+        Share of right answers.
     best, by_chance : float
         The accuracy of an ideal reader, and of a guess.
     dpi : int
@@ -143,8 +152,8 @@ def draw_lessons(lessons: Lessons, *, best: float, by_chance: float, dpi: int) -
     axes.axhline(best, color="black", linestyle="--", label="the best possible")
     axes.axhline(by_chance, color="0.6", linestyle=":", label="by chance")
     axes.plot(
-        lessons.n_seen,
-        lessons.accuracy,
+        n_seen,
+        accuracy,
         color=COLOURS[0],
         marker="o",
         label="the classifier",

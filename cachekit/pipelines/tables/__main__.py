@@ -66,7 +66,8 @@ class Result:
     scores : ndarray, shape (n_recipes, n_folds)
         R², or the accuracy of classes.
     best : int
-        The recipe with the best mean score.
+        The recipe with the best mean score, which is a little too good: it was chosen
+        by it.
     lost : ndarray, shape (n_folds, n_columns)
         Score that it loses when a column is shuffled.
     guess : float
@@ -323,6 +324,10 @@ def main(
             click.echo(f"Who knows how it was simulated: R² {result.ceiling:.3f}")
         if result.table.classes:
             click.echo(f"Who always says the same: accuracy {result.guess:.3f}")
+        if len(result.recipes) > 1:
+            click.echo(
+                "The best was chosen by these scores: of new rows, expect a bit less."
+            )
 
 
 def _log(logged: Run, result: Result) -> None:
