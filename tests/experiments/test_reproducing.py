@@ -74,27 +74,20 @@ def test_without_a_repository_it_runs_where_it_was(folder: Path) -> None:
 
 
 TIMED = """
-import dataclasses
 import time
 
 import cachekit
 from cachekit.experiments import run
 
 
-@dataclasses.dataclass
-class Fit:
-    coef: list
-    fit_time: float
-
-
 @cachekit.cache
 def fit(alpha):
-    return Fit([alpha, 2 * alpha], time.perf_counter())
+    return {"coef": [alpha, 2 * alpha], "fit_time": time.perf_counter()}
 
 
 @cachekit.cache
 def score(found):
-    return sum(found.coef)
+    return sum(found["coef"])
 
 
 @cachekit.cache
@@ -105,7 +98,7 @@ def draw(fit_time):
 with run("study", {"alpha": 0.5}) as this:
     found = fit(0.5)
     this.log_metric("score", score(found))
-    draw(found.fit_time)
+    draw(found["fit_time"])
 """
 
 
@@ -118,11 +111,11 @@ def test_results_that_also_measure_time_are_compared_in_the_rest(folder: Path) -
     project.write("study.py", TIMED.replace("2 * alpha", "3 * alpha"))
     other = again(project, run)
 
-    assert same.is_reproduced, same
+    assert same.is_reproduced, same.step
     assert "results that also measure time or memory: " in " ".join(same.notes)
     assert other.step is not None
     assert other.step.function.endswith("fit")
-    assert other.step.detail == ".coef[1]: 1.0 -> 1.5"
+    assert other.step.detail == "['coef'][1]: 1.0 -> 1.5"
 
 
 def test_an_edited_step_is_named_with_the_lines(folder: Path) -> None:
