@@ -67,7 +67,8 @@ def blocks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
 def _without_padding(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the bytes of long doubles that hold the number: 10 of 12 or 16 on x86."""
     used = 10 if np.finfo(np.longdouble).nmant == 63 else np.longdouble().itemsize
-    memory = np.ascontiguousarray(array).reshape(-1).view("u1")
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # padded behind
+    memory = np.ascontiguousarray(native).reshape(-1).view("u1")
     return np.ascontiguousarray(memory.reshape(-1, np.longdouble().itemsize)[:, :used])
 
 

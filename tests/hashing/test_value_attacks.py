@@ -404,6 +404,18 @@ def test_what_pads_a_long_double_does_not_count() -> None:
     assert share_a_digest([numbers[1], padded[1]])
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant != 63, reason="long doubles of x86")
+def test_long_doubles_of_the_other_byte_order_count_whole_and_without_padding() -> None:
+    one = b"\x3f\xff\x80" + bytes(6)  # and the last byte of the number
+    found = [
+        np.frombuffer(padding + one + last, ">g")
+        for padding, last in [(bytes(6), b"\0"), (bytes(6), b"\1"), (b"paddin", b"\0")]
+    ]
+
+    assert digest(found[0]) != digest(found[1])
+    assert digest(found[0]) == digest(found[2])
+
+
 def test_two_vectorizers_of_one_text_share_a_digest() -> None:
     def fitted() -> TfidfVectorizer:
         return TfidfVectorizer(stop_words=["the"]).fit(["a cat", "the dog"])
