@@ -199,7 +199,9 @@ def _reduce_bytearray(value: bytearray) -> Form:
 
 def _reduce_memoryview(value: memoryview) -> Form:
     try:
-        plain = value.cast("B") if value.c_contiguous else memoryview(value.tobytes())
+        # Python casts no view of a shape with a zero in it.
+        can_be_cast = value.c_contiguous and value.nbytes > 0
+        plain = value.cast("B") if can_be_cast else memoryview(value.tobytes())
     except (ValueError, TypeError) as error:  # it was released
         raise UnhashableArgument(describe(value), culprit=value) from error
     return Form(b"memoryview:", (value.format, value.shape, Buffer([plain])))

@@ -583,12 +583,15 @@ def test_an_array_of_a_subclass_with_slots_is_hashed() -> None:
 
 def test_views_of_memory_of_every_format_are_hashed() -> None:
     numbers = array.array("i", [1, 2])
+    flat: Any = np.zeros((0, 3))
     views = [
         memoryview(numbers),
         memoryview(array.array("f", [1, 2])),
         memoryview(numbers).cast("B"),
         memoryview(numbers).cast("B").cast("B", (2, 4)),
         memoryview(b"a").cast("B", ()),
+        memoryview(flat),
+        memoryview(flat.T),
     ]
 
     assert len({digest(view) for view in views}) == len(views)
