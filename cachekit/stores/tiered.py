@@ -266,6 +266,14 @@ class TieredStore(Store):
         if not self.far.is_read_only:
             self.far.delete(key)
 
+    def delete_many(self, keys: Iterable[EntryKey]) -> None:
+        """Remove entries from both, as many at once as each of them can."""
+        keys = list(keys)
+        self._sending.wait()
+        self.near.delete_many(keys)
+        if not self.far.is_read_only:
+            self.far.delete_many(keys)
+
     def drop(self, key: EntryKey) -> None:
         """Remove the entry that was opened: the near one, or that of the far store."""
         if key.path in self._from_far:
