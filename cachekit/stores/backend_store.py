@@ -294,8 +294,14 @@ class BackendStore(Store):
             self._change_document(path, None)
 
     def _documents(self, folder: str) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self._read(f"{folder}/all.json") or b"{}")
-        return found
+        path = f"{folder}/all.json"
+        try:
+            found = json.loads(self._read(path) or b"{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(f"{self._at(path)} is damaged: remove it, or mend it")
+        return {str(name): str(text) for name, text in found.items()}
 
     def _change_document(self, path: str, text: str | None) -> None:
         folder = check_document(path).partition("/")[0]
