@@ -90,9 +90,9 @@ class Code:
 
     def describe(self) -> CodeVersion:
         """Say what the present fingerprint is made of."""
-        fingerprint = self.fingerprint()
+        self.fingerprint()
         assert self._known is not None
-        survey = self._known[0]
+        survey, fingerprint = self._known  # at once: a thread may take another survey
         units: dict[str, str] = {}
         sources: dict[str, str] = {}
         reads: dict[str, dict[str, str]] = {}
