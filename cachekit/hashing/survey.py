@@ -22,13 +22,12 @@ import importlib.util
 import sys
 import types
 import typing
-import warnings
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from cachekit.errors import CacheWarning, UnhashableArgument
+from cachekit.errors import UnhashableArgument, warn
 from cachekit.hashing import boundary, classes, hasher, held, reducers
 from cachekit.hashing.forms import Form
 from cachekit.hashing.guard import (
@@ -604,7 +603,7 @@ _warned: set[str] = set()
 def _warn_once(text: str) -> None:
     if text not in _warned:
         _warned.add(text)
-        warnings.warn(CacheWarning(text), stacklevel=2)
+        warn(text)
 
 
 _BUILTINS = vars(importlib.import_module("builtins"))
