@@ -7,12 +7,12 @@ array equals a writable one. Contiguous memory is hashed as it lies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np  # noqa: TID253  (this module is itself imported only on use)
 
-from cachekit.hashing.forms import Buffer, Form
+from cachekit.hashing.forms import Buffer, Form, Reducers
 from cachekit.hashing.objects import attributes
 
 # A strided view is copied so many bytes at a time, to hash it in little memory.
@@ -132,7 +132,7 @@ def _reduce_dtype(dtype: np.dtype[Any]) -> Form:
     return Form(b"dtype:", (dtype.str, None if is_numpys else str(dtype)))
 
 
-def numpy_reducers() -> dict[type, Callable[[Any], Form]]:
+def numpy_reducers() -> Reducers:
     """Return the reducers for numpy."""
     return {
         np.ma.MaskedArray: _reduce_masked_array,
