@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from cachekit.hashing import boundary, hasher
 from cachekit.hashing.held import holds_users_code
-from cachekit.hashing.survey import Survey, unit_name
+from cachekit.hashing.survey import Survey
+from cachekit.hashing.units import unit_name
 
 Track = Literal["deep", "self", "off"]
 Environment = Literal["record", "exact"]
