@@ -160,5 +160,5 @@ def warn(message: str) -> None:
 
 
 def _is_of_the_cache(frame: types.FrameType) -> bool:
-    ours = ("cachekit.memoization.", "cachekit.stores.")
+    ours = ("cachekit.hashing.", "cachekit.memoization.", "cachekit.stores.")
     return str(frame.f_globals.get("__name__")).startswith(ours)

@@ -7,12 +7,12 @@ array equals a writable one. Contiguous memory is hashed as it lies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np  # noqa: TID253  (this module is itself imported only on use)
 
-from cachekit.hashing.forms import Buffer, Form
+from cachekit.hashing.forms import Buffer, Form, Reducers
 from cachekit.hashing.objects import attributes
 
 # A strided view is copied so many bytes at a time, to hash it in little memory.
@@ -67,7 +67,8 @@ def blocks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
 def _without_padding(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the bytes of long doubles that hold the number: 10 of 12 or 16 on x86."""
     used = 10 if np.finfo(np.longdouble).nmant == 63 else np.longdouble().itemsize
-    memory = np.ascontiguousarray(array).reshape(-1).view("u1")
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)  # padded behind
+    memory = np.ascontiguousarray(native).reshape(-1).view("u1")
     return np.ascontiguousarray(memory.reshape(-1, np.longdouble().itemsize)[:, :used])
 
 
@@ -131,7 +132,7 @@ def _reduce_dtype(dtype: np.dtype[Any]) -> Form:
     return Form(b"dtype:", (dtype.str, None if is_numpys else str(dtype)))
 
 
-def numpy_reducers() -> dict[type, Callable[[Any], Form]]:
+def numpy_reducers() -> Reducers:
     """Return the reducers for numpy."""
     return {
         np.ma.MaskedArray: _reduce_masked_array,

@@ -250,11 +250,11 @@ def _enum_members(kind: type[enum.Enum]) -> Iterator[tuple[str, Any]]:
                 yield f"{name} as {plain.__name__}", plain.__getnewargs__(member)
         for attribute, value in sorted(vars(member).items()):
             is_machinery = attribute.startswith("_") and attribute.endswith("_")
-            if not is_machinery and not _is_cached(kind, attribute):
+            if not is_machinery and not is_cached_property(kind, attribute):
                 yield f"{name}.{attribute}", value
 
 
-def _is_cached(kind: type, name: str) -> bool:
+def is_cached_property(kind: type, name: str) -> bool:
     """Tell whether an attribute was computed when it was first read."""
     static = inspect.getattr_static(kind, name, None)
     return isinstance(static, functools.cached_property)

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from cachekit.hashing import boundary, hasher
 from cachekit.hashing.held import holds_users_code
-from cachekit.hashing.survey import Survey, unit_name
+from cachekit.hashing.survey import Survey
+from cachekit.hashing.units import unit_name
 
 Track = Literal["deep", "self", "off"]
 Environment = Literal["record", "exact"]
@@ -90,9 +91,9 @@ class Code:
 
     def describe(self) -> CodeVersion:
         """Say what the present fingerprint is made of."""
-        fingerprint = self.fingerprint()
+        self.fingerprint()
         assert self._known is not None
-        survey = self._known[0]
+        survey, fingerprint = self._known  # at once: a thread may take another survey
         units: dict[str, str] = {}
         sources: dict[str, str] = {}
         reads: dict[str, dict[str, str]] = {}

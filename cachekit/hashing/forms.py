@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 # The types that pickle writes by value alone: no memo, no reduction.
@@ -25,6 +25,10 @@ class Form(NamedTuple):
 
     tag: bytes
     parts: Sequence[object] | Unordered
+
+
+# What each type of a library is reduced by.
+Reducers = dict[type, Callable[[Any], Form]]
 
 
 class Buffer:

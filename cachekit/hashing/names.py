@@ -53,6 +53,20 @@ def names_read(code: types.CodeType) -> Reads:
     return Reads(sorted(paths), sorted(imports))
 
 
+def names_in_annotation(annotation: str) -> list[Path]:
+    """Return the paths that an annotation in text reads; none if it is no code."""
+    try:
+        return names_read(compile(annotation, "<annotation>", "eval")).paths
+    except (SyntaxError, ValueError):
+        return []
+
+
+def names_bound_again(code: types.CodeType) -> set[str]:
+    """Return the names of its closure that a function binds again: its state."""
+    steps = dis.get_instructions(code)
+    return {str(step.argval) for step in steps if step.opname == "STORE_DEREF"}
+
+
 def _scan(
     code: types.CodeType,
     free: set[str],

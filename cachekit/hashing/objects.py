@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import copyreg
 import functools
-import inspect
 import sys
 import types
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing import boundary
+from cachekit.hashing.classes import is_cached_property
 from cachekit.hashing.forms import Form, describe
 
 
@@ -61,7 +61,7 @@ def is_record(value: Any) -> bool:
     if copyreg._slotnames(kind) or type(getattr(value, "__dict__", None)) is not dict:  # type: ignore[attr-defined]
         return False
     members = (member for base in kind.__mro__ for member in vars(base).values())
-    if any(isinstance(member, _CACHED) for member in members):
+    if any(isinstance(member, functools.cached_property) for member in members):
         return False
     try:
         _reduction(value)
@@ -122,13 +122,7 @@ def _without_caches(kind: type, state: Any) -> Any:
     cached = [
         name
         for name in state
-        if name in CACHES
-        or (
-            isinstance(name, str)
-            and isinstance(
-                inspect.getattr_static(kind, name, None), functools.cached_property
-            )
-        )
+        if name in _CACHES or (isinstance(name, str) and is_cached_property(kind, name))
     ]
     # None and no attributes are the same: pickle writes either.
     return {name: state[name] for name in state if name not in cached} or None
@@ -189,17 +183,14 @@ class _Plain:
     pass
 
 
-_CACHED = functools.cached_property
-
-
 # Attributes that can be computed from the others.
-CACHES = frozenset({"_attrs_cached_hash"})
+_CACHES = frozenset({"_attrs_cached_hash"})
 
 # Where classes that decorate a function keep it.
 _WRAPPED = frozenset({"__wrapped__", "pyfunc"})
 
 # Attributes with which not all that is in `vars` counts.
-LEFT_OUT = CACHES | _WRAPPED
+LEFT_OUT = _CACHES | _WRAPPED
 
 # The size of an object that is its attributes, no more.
 _PLAIN_SIZE = _Plain.__basicsize__

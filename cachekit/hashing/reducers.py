@@ -1,11 +1,8 @@
 """The canonical form of each type: what of a value goes into its digest.
 
-A *form* is a tag, which keeps kinds apart, and the parts to write. Parts may be
-any values; `cachekit.hashing.hasher` writes them and hashes nodes among them in
-turn. Forms hold values only, never identities, and are the same on every Python.
-
-Types of the standard library are here; arrays are in `cachekit.hashing.arrays`
-and functions in `cachekit.hashing.code`.
+`canonical` finds the reducer of a type. Those of the standard library are here; those
+of arrays in `arrays`, of tables in `tables`, of tensors, estimators and sparse matrices
+in `tensors`, and that of any other object in `objects`. What a *form* is says `forms`.
 """
 
 from __future__ import annotations
@@ -28,7 +25,14 @@ from typing import Any
 
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing import objects
-from cachekit.hashing.forms import Buffer, Form, Unordered, describe, is_small_dict
+from cachekit.hashing.forms import (
+    Buffer,
+    Form,
+    Reducers,
+    Unordered,
+    describe,
+    is_small_dict,
+)
 from cachekit.hashing.objects import reduce_object
 
 
@@ -199,7 +203,9 @@ def _reduce_bytearray(value: bytearray) -> Form:
 
 def _reduce_memoryview(value: memoryview) -> Form:
     try:
-        plain = value.cast("B") if value.c_contiguous else memoryview(value.tobytes())
+        # Python casts no view of a shape with a zero in it.
+        can_be_cast = value.c_contiguous and value.nbytes > 0
+        plain = value.cast("B") if can_be_cast else memoryview(value.tobytes())
     except (ValueError, TypeError) as error:  # it was released
         raise UnhashableArgument(describe(value), culprit=value) from error
     return Form(b"memoryview:", (value.format, value.shape, Buffer([plain])))
@@ -347,7 +353,7 @@ _EMPTY_CELL = types.CellType()
 _WRITTEN_IN_PLACE = (type(None), bool, int, float, str, bytes, list, tuple, dict)
 
 # Of exactly this type.
-_EXACT: dict[type, Callable[[Any], Form]] = {
+_EXACT: Reducers = {
     list: _reduce_sequence,
     tuple: _reduce_sequence,
     dict: _reduce_dict,
@@ -376,7 +382,7 @@ _EXACT: dict[type, Callable[[Any], Form]] = {
 }
 
 # Of this type or a subclass of it.
-_INHERITED: dict[type, Callable[[Any], Form]] = {
+_INHERITED: Reducers = {
     type: _reduce_class,
     enum.Enum: _reduce_enum,
     pathlib.PurePath: _reduce_path,
@@ -395,7 +401,7 @@ _records: dict[type, bool] = {}
 _registered: list[type] = []
 
 # What was found for each type that was met.
-_resolved: dict[type, Callable[[Any], Form]] = {}
+_resolved: Reducers = {}
 
 _loading = threading.RLock()
 

@@ -1,9 +1,9 @@
 """Follow what a function can run and read, and hash all of it.
 
-A *unit* is a piece of the user's code: a function, a class, a module. Each has a
-shallow digest and edges: the names it reads, and what they lead to, which is another
-unit or a value. Units are numbered as they are met, edges are sorted by name, so two
-processes number them alike, and cycles end by themselves::
+A *unit* (`units`) is a piece of the user's code: a function, a class, a module. Each
+has a shallow digest and edges: the names it reads, and what they lead to, which is
+another unit or a value. Units are numbered as they are met, edges are sorted by name,
+so two processes number them alike, and cycles end by themselves::
 
     f ──"clean"──► clean ──"re.sub"──► (library)
     │                └──"PATTERN"──► (value 3f9c…)
@@ -15,20 +15,18 @@ later, in no time, whether all is still as it was.
 
 from __future__ import annotations
 
-import dis
 import functools
 import importlib
 import importlib.util
 import sys
 import types
 import typing
-import warnings
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from cachekit.errors import CacheWarning, UnhashableArgument
+from cachekit.errors import UnhashableArgument, warn
 from cachekit.hashing import boundary, classes, hasher, held, reducers
 from cachekit.hashing.forms import Form
 from cachekit.hashing.guard import (
@@ -38,40 +36,14 @@ from cachekit.hashing.guard import (
     is_frozen,
     made_on_demand,
 )
-from cachekit.hashing.names import Import, names_read
+from cachekit.hashing.names import (
+    Import,
+    names_bound_again,
+    names_in_annotation,
+    names_read,
+)
 from cachekit.hashing.syntax import shallow, statement_that_makes
-
-# Where an edge leads: ("unit", 3), ("value", digest), ("library", "numpy"), …
-Target = tuple[object, ...]
-Edge = tuple[str, Target]
-
-
-class Unit:
-    """A piece of code that was met: its name, its own content and its edges."""
-
-    __slots__ = ("content", "edges", "name", "source")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.content: list[object] = []
-        self.edges: list[Edge] = []
-        self.source: str | None = None
-
-    @property
-    def digest(self) -> str:
-        """Digest of the unit and the values that it reads, without other units."""
-        values = [
-            (name, _unnumbered(target))
-            for name, target in self.edges
-            if target[0] != "unit"
-        ]
-        return hasher.digest([self.content, values])
-
-    @property
-    def values(self) -> dict[str, str]:
-        """Digests of what names lead to that are no units: values, files."""
-        found = [edge for edge in self.edges if edge[1][0] != "unit"]
-        return {name: hasher.digest(_unnumbered(target)) for name, target in found}
+from cachekit.hashing.units import Edge, Target, Unit, shallow_digest, unit_name
 
 
 class Survey:
@@ -196,7 +168,7 @@ class Survey:
         def form(part: Any) -> Form:
             if not self._is_unit(part):
                 return reducers.canonical(part)
-            about = (unit_name(part), _shallow_digest(part))
+            about = (unit_name(part), shallow_digest(part))
             inside[id(part)] = (*about, part)
             return Form(b"unit:", about)
 
@@ -424,7 +396,7 @@ class Survey:
 
         Its other contents (counters, locks, caches) are its own affair.
         """
-        state = _names_bound_again(function.__code__)
+        state = names_bound_again(function.__code__)
         for name, cell in sorted(_cells_of(function), key=itemgetter(0)):
             thing = content_of(cell)
             edges = list(self._held_by(name, thing, is_state=name in state))
@@ -465,7 +437,7 @@ class Survey:
     def _order_of(self, part: Any) -> str:
         """Return what tells apart those that have one place, as in a set."""
         if self._is_unit(part):
-            return _shallow_digest(part)
+            return shallow_digest(part)
         try:
             return self._digest_value(part)[0]
         except UnhashableArgument:
@@ -485,7 +457,7 @@ class Survey:
             self._guard.watch_name(function.__annotations__, name, annotation)
             yield f"annotation {name}", self._annotation(annotation)
             if isinstance(annotation, str):
-                for path in _names_in(annotation):
+                for path in names_in_annotation(annotation):
                     target = self._read_global(function, path)
                     if target is not None:
                         yield f"annotation {'.'.join(path)}", target
@@ -534,45 +506,6 @@ class Survey:
                 unit.edges.append((name, self._target(thing, (module.__name__, name))))
 
 
-def _unnumbered(target: Target) -> Target:
-    """Leave out the numbers of units: that of each shifts when one is added.
-
-    A unit that changed has changed by itself, and what holds it has its name.
-    """
-    if target[0] in ("unit", "value"):
-        return target[: 1 if target[0] == "unit" else 2]
-    return tuple(
-        _unnumbered(part) if isinstance(part, tuple) and part else part
-        for part in target
-    )
-
-
-def unit_name(thing: Any) -> str:
-    """Return ``module.qualname`` of a function or class, or the name of a module."""
-    if isinstance(thing, types.ModuleType):
-        return thing.__name__
-    return f"{boundary.module_name(thing)}.{thing.__qualname__}"
-
-
-def _shallow_digest(thing: Any) -> str:
-    if isinstance(thing, types.FunctionType):
-        return hasher.digest(shallow(thing.__code__, thing.__globals__).content)
-    return ""
-
-
-def _names_in(annotation: str) -> list[tuple[str, ...]]:
-    try:
-        return names_read(compile(annotation, "<annotation>", "eval")).paths
-    except (SyntaxError, ValueError):
-        return []
-
-
-def _names_bound_again(code: types.CodeType) -> set[str]:
-    """Return the names of its closure that a function binds again: its state."""
-    steps = dis.get_instructions(code)
-    return {str(step.argval) for step in steps if step.opname == "STORE_DEREF"}
-
-
 def _defaults_of(function: types.FunctionType) -> Iterator[tuple[str, object]]:
     for number, default in enumerate(function.__defaults__ or ()):
         yield f"default {number}", default
@@ -604,7 +537,7 @@ _warned: set[str] = set()
 def _warn_once(text: str) -> None:
     if text not in _warned:
         _warned.add(text)
-        warnings.warn(CacheWarning(text), stacklevel=2)
+        warn(text)
 
 
 _BUILTINS = vars(importlib.import_module("builtins"))

@@ -14,9 +14,7 @@ from typing import Any
 
 from cachekit.errors import UnhashableArgument
 from cachekit.hashing.arrays import blocks
-from cachekit.hashing.forms import Buffer, Form, describe
-
-Reducers = dict[type, Callable[[Any], Form]]
+from cachekit.hashing.forms import Buffer, Form, Reducers, describe
 
 # So many bytes of text fit Arrow's 32-bit offsets, which joined chunks share.
 _MOST_NARROW_TEXT = 2**31 - 1

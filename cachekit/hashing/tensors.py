@@ -5,14 +5,11 @@ The functions at the end are called when the first object of a library is met.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from cachekit.errors import UnhashableArgument
-from cachekit.hashing.forms import Form
+from cachekit.hashing.forms import Form, Reducers
 from cachekit.hashing.objects import attributes
-
-Reducers = dict[type, Callable[[Any], Form]]
 
 # The arrays that each format of scipy.sparse keeps.
 _SPARSE_PARTS = {

@@ -5,15 +5,10 @@ from cachekit.serialization.item_reading import check_items, read_items
 from cachekit.serialization.item_writing import ItemWriter
 from cachekit.serialization.items import is_items
 from cachekit.serialization.mapping import map_value
-from cachekit.serialization.persistence import (
-    dump,
-    load,
-    read_value,
-    write_value,
-    write_value_to,
-)
+from cachekit.serialization.persistence import dump, load
 from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.streams import CompressorWrapper, register_compressor
+from cachekit.serialization.values import read_value, write_value, write_value_to
 
 __all__ = [
     "Codec",

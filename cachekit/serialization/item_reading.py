@@ -12,8 +12,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
-from cachekit.errors import ContainerError, CorruptedFile, UntrustedContent
-from cachekit.serialization import container, files, pickling, reading
+from cachekit.errors import CorruptedFile
+from cachekit.serialization import container, files, reading
 from cachekit.serialization.items import (
     FRAME,
     HEAD,
@@ -27,6 +27,7 @@ from cachekit.serialization.items import (
     seals,
 )
 from cachekit.serialization.signing import Label, Seal
+from cachekit.serialization.values import rebuilt
 
 
 def read_items(
@@ -80,9 +81,9 @@ def read_items(
     while True:
         kind, count, content = next(parts)
         if kind == RETURNED:
-            return _rebuilt(content.stream, content.buffers, modules, trusted)
+            return rebuilt("an item", content.stream, content.buffers, modules, trusted)
         for stream, buffers in _pickles(count, content):
-            yield _rebuilt(stream, buffers, modules, trusted)
+            yield rebuilt("an item", stream, buffers, modules, trusted)
         # Or they would stay in memory beside the next part.
         del content, stream, buffers
 
@@ -250,21 +251,3 @@ def _small_buffers(
         start, end = positions[place], positions[place] + size
         yield bytearray(groups[place][start:end])
         positions[place] = end
-
-
-def _rebuilt(
-    stream: memoryview,
-    buffers: list[Any],
-    modules: Mapping[str, str] | None,
-    trusted: Sequence[object] | None,
-) -> Any:
-    try:
-        if trusted is not None:
-            from cachekit.serialization.rebuilding import rebuild_safely
-
-            return rebuild_safely(stream, buffers, trusted)
-        return pickling.rebuild(stream, buffers, modules)
-    except (MemoryError, UntrustedContent):
-        raise
-    except Exception as error:  # unpickling runs the value's own code
-        raise ContainerError(f"an item cannot be rebuilt: {error!r}") from error

@@ -9,7 +9,7 @@ r"""A file of many values, written and read one by one: what a generator yields.
     place     := kind number count                           24 bytes
 
 Each frame and its container are a *part*. A part of kind ``items`` holds one large
-item as `persistence` writes a value, or many small ones with a table of where they
+item as `values` writes a value, or many small ones with a table of where they
 begin and end; the last part, of kind ``returned``, holds what the generator returned,
 and says how many items there are. `docs/format.md` explains it.
 

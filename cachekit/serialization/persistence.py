@@ -12,35 +12,20 @@ What is read may be a file of joblib's as well.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import pickle
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
-from cachekit.errors import (
-    ContainerError,
-    CorruptedFile,
-    UnsupportedContainer,
-    UntrustedContent,
-)
-from cachekit.serialization import (
-    codecs,
-    container,
-    files,
-    pickling,
-    reading,
-    writing,
-)
+from cachekit.errors import ContainerError, CorruptedFile
+from cachekit.serialization import codecs, container, files, pickling, reading
 from cachekit.serialization.codecs import Codec, Compress, NoCompression
-
-if TYPE_CHECKING:
-    from cachekit.serialization.signing import Label, Seal
+from cachekit.serialization.values import write_value
 
 MmapMode = Literal["r", "r+", "w+", "c"]
 
@@ -199,149 +184,6 @@ def load(
         raise
 
 
-def write_value(
-    file: BinaryIO, value: object, codec: Codec, seal: Seal | Label | None = None
-) -> int:
-    """Write a value into an open file as one container; return its size in bytes.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for writing.
-    value : object
-        Anything that pickle or cloudpickle takes.
-    codec : Codec
-        Compresses it.
-    seal : Seal or Label, optional
-        Signs it, or says what it belongs to.
-
-    Raises
-    ------
-    Exception
-        Whatever the value's own pickling raises.
-    """
-    return _write_container(value, file, codec, pickling.SMALLEST_BUFFER, seal)
-
-
-def write_value_to(
-    folder: Folder,
-    name: str,
-    value: object,
-    codec: Codec,
-    seal: Seal | Label | None,
-    *,
-    can_be_mapped: bool = False,
-) -> int:
-    """Write a value as a new file, a small one by one call; return its size in bytes.
-
-    Parameters
-    ----------
-    folder : Folder
-        Takes the file.
-    name : str
-        What the file is called there.
-    value, codec, seal
-        As for `write_value`.
-    can_be_mapped : bool, default False
-        Whether small arrays stay outside of the pickle stream as well.
-
-    Raises
-    ------
-    Exception
-        Whatever the value's own pickling raises.
-    """
-    later: Any = _OpenedLater(functools.partial(folder.open, name))
-    writer = writing.Writer(later, codec, seal)
-    try:
-        smallest = 1 if can_be_mapped else pickling.SMALLEST_BUFFER
-        outside = pickling.write_pickle(value, writer, smallest_buffer=smallest)
-        small = None if outside else writer.pack_small()
-        if small is None:
-            return _finish(writer, outside)
-    finally:
-        writer.close()
-        later.close()
-    folder.write(name, small)
-    return len(small)
-
-
-class Folder(Protocol):
-    """Takes new files: the staging of an entry."""
-
-    def open(self, name: str) -> BinaryIO:
-        """Open a file for writing."""
-        ...
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file whole."""
-        ...
-
-
-class _OpenedLater:
-    """A file that is not opened before it is used."""
-
-    def __init__(self, open_file: Callable[[], BinaryIO]) -> None:
-        self._open = open_file
-        self._file: BinaryIO | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        if self._file is None:
-            self._file = self._open()
-        return getattr(self._file, name)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-def read_value(
-    file: BinaryIO,
-    *,
-    modules: Mapping[str, str] | None = None,
-    seal: Seal | Label | None = None,
-    trusted: Sequence[object] | None = None,
-) -> Any:
-    """Read the value that an open file holds.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for reading, at its start.
-    modules : mapping of str to str, optional
-        Modules whose classes are to be looked for under another name.
-    seal : Seal or Label, optional
-        Checks the signature, or what the value belongs to, before anything is
-        unpickled. Without a secret, a signed value is read as any other.
-    trusted : sequence, optional
-        If given, safe loading: what is allowed besides plain data; see `load`.
-
-    Raises
-    ------
-    ContainerError
-        If the bytes are damaged, or the value cannot be rebuilt from them, for
-        example because its class is gone.
-    UntrustedContent
-        If it was not signed with that secret for that context, or safe loading
-        refuses it.
-    """
-    try:
-        stream, buffers, _ = reading.read(file, seal=seal)
-    except UnsupportedContainer:
-        if file.seekable() and reading.is_damaged_in_its_version(file):
-            raise CorruptedFile("the version of the container was altered") from None
-        raise
-    try:
-        if trusted is not None:
-            from cachekit.serialization.rebuilding import rebuild_safely
-
-            return rebuild_safely(stream, buffers, trusted)
-        return pickling.rebuild(stream, buffers, modules)
-    except (MemoryError, UntrustedContent):
-        raise
-    except Exception as error:  # unpickling runs the value's own code
-        raise ContainerError(f"the value cannot be rebuilt: {error!r}") from error
-
-
 def _check_is_binary(file: object) -> None:
     if isinstance(file, io.TextIOBase):
         raise TypeError(f"{file!r} is a text file: open it with 'b' in its mode")
@@ -366,11 +208,11 @@ def _form_and_codec(compress: Compress, path: str) -> tuple[Any, Codec]:
 
 def _write(value: object, file: BinaryIO, form: Any, codec: Codec) -> None:
     if form is None and files.can_go_back(file):
-        _write_container(value, file, codec, 1)
+        write_value(file, value, codec, can_be_mapped=True)
         return
     with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as spooled:
         whole: Any = spooled
-        _write_container(value, whole, codec, 1)
+        write_value(whole, value, codec, can_be_mapped=True)
         whole.seek(0)
         if form is None:
             shutil.copyfileobj(whole, file, container.CHUNK_BYTES)
@@ -379,27 +221,6 @@ def _write(value: object, file: BinaryIO, form: Any, codec: Codec) -> None:
 
         with streams.open_compressing(file, *form) as compressing:
             shutil.copyfileobj(whole, compressing, container.CHUNK_BYTES)
-
-
-def _write_container(
-    value: object,
-    file: BinaryIO,
-    codec: Codec,
-    smallest_buffer: int,
-    seal: Seal | Label | None = None,
-) -> int:
-    writer = writing.Writer(file, codec, seal)
-    try:
-        outside = pickling.write_pickle(value, writer, smallest_buffer=smallest_buffer)
-        return _finish(writer, outside)
-    finally:
-        writer.close()
-
-
-def _finish(writer: writing.Writer, outside: list[pickling.OutOfBand]) -> int:
-    for memory in outside:
-        writer.add_buffer(memory.blocks, memory.item_size)
-    return writer.finish()
 
 
 class _Reader:

@@ -444,7 +444,8 @@ def _typed_storage(storage: Any, dtype: Any) -> Any:
     return make(wrap_storage=storage, dtype=dtype, _internal=True)
 
 
-# Functions of ours that pickles call; safe loading allows them.
+# Functions of ours that pickles on people's disks call by these names, as they do
+# `_storage` and `_typed_storage`: never move one. Safe loading allows these.
 REBUILDERS = (_masked_array, _matrix, _record_array)
 
 _KEPT_OF_MASKED = ("_fill_value", "_hardmask", "_sharedmask", "_optinfo")

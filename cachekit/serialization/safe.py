@@ -352,7 +352,7 @@ def _is_scalar_type(name: str) -> bool:
 
 
 def _names_of_rebuilders() -> set[str]:
-    return {function.__name__ for function in getattr(pickling, "REBUILDERS", ())}
+    return {function.__name__ for function in pickling.REBUILDERS}
 
 
 def _name_in_python_3(module: str, name: str) -> tuple[str, str]:

@@ -9,9 +9,10 @@ from cachekit.stores.joblib_backends import (
 )
 from cachekit.stores.local import LocalStore
 from cachekit.stores.names import EntryInfo, EntryKey
+from cachekit.stores.read_only import ReadOnlyStore
 from cachekit.stores.registry import is_remote, open_store, register_store
 from cachekit.stores.remote import RemoteStore
-from cachekit.stores.tiered import ReadOnlyStore, TieredStore
+from cachekit.stores.tiered import TieredStore
 
 __all__ = [
     "DictStore",

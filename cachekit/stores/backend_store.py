@@ -38,6 +38,7 @@ from cachekit.errors import StoreError
 from cachekit.stores import statistics
 from cachekit.stores.base import Staging, Store, absent_entry
 from cachekit.stores.flights import SingleFlight, single_flight_at
+from cachekit.stores.kept_files import KeptFile
 from cachekit.stores.layout import check_store, code_path, describe_store
 from cachekit.stores.names import (
     PIN,
@@ -294,8 +295,14 @@ class BackendStore(Store):
             self._change_document(path, None)
 
     def _documents(self, folder: str) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self._read(f"{folder}/all.json") or b"{}")
-        return found
+        path = f"{folder}/all.json"
+        try:
+            found = json.loads(self._read(path) or b"{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise StoreError(f"{self._at(path)} is damaged: remove it, or mend it")
+        return {str(name): str(text) for name, text in found.items()}
 
     def _change_document(self, path: str, text: str | None) -> None:
         folder = check_document(path).partition("/")[0]
@@ -351,7 +358,7 @@ class BackendStore(Store):
         return self._fetch(path, is_there=True)
 
     def _fetch(self, path: str, *, is_there: bool) -> BinaryIO:
-        file = _Spool()
+        file = tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY)  # noqa: SIM115  (returned)
         try:
             with (
                 told(self.location),
@@ -361,7 +368,7 @@ class BackendStore(Store):
             if file.tell() == 0 and not is_there:
                 raise FileNotFoundError(path)
         except BaseException:
-            file.give_back()
+            file.close()
             raise
         file.seek(0)
         return cast(BinaryIO, file)
@@ -450,12 +457,12 @@ class _BackendStaging(Staging):
     def __init__(self, store: BackendStore, key: EntryKey) -> None:
         self._store = store
         self._key = key
-        self._files: dict[str, _Spool] = {}
+        self._files: dict[str, KeptFile] = {}
 
     def open(self, name: str) -> BinaryIO:
         if name in self._files:
             self._files[name].give_back()
-        file = self._files[name] = _Spool(stays=True)
+        file = self._files[name] = KeptFile(_MOST_IN_MEMORY)
         return cast(BinaryIO, file)
 
     def commit(self) -> bool:
@@ -472,24 +479,6 @@ class _BackendStaging(Staging):
     def _publish(self, *, over: bool) -> bool:
         files = cast(Mapping[str, BinaryIO], self._files)
         return self._store.publish(self._key, files, over=over)
-
-
-class _Spool(tempfile.SpooledTemporaryFile[bytes]):
-    """A file in memory while it is small; one that stays can be read when closed."""
-
-    def __init__(self, *, stays: bool = False) -> None:
-        super().__init__(max_size=_MOST_IN_MEMORY)
-        self._stays = stays
-
-    def close(self) -> None:
-        if not self._stays:
-            super().close()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def give_back(self) -> None:
-        super().close()
 
 
 @contextlib.contextmanager

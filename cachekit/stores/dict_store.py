@@ -141,7 +141,7 @@ class DictStore(Store):
 
     def read_document(self, path: str) -> bytes | None:
         """Return a small file, or None."""
-        return self._documents.get(path)
+        return self._documents.get(check_document(path))
 
     def documents(self, folder: str) -> list[str]:
         """Return the paths of the small files in a folder."""

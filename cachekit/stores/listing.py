@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import stat
+import uuid
 from pathlib import Path
 
 from cachekit.stores.names import FILES, PIN, RECORD, VALUE, EntryInfo, EntryKey
@@ -114,6 +116,23 @@ class RecordSizes:
         if self._count == _MEASURED:
             self._mean = round(self._total / self._count)
         return size
+
+
+def unmark(value: Path) -> None:
+    """Have a listing look what there is beside a value."""
+    facts = value.stat()
+    if not facts.st_mode & PLAIN:
+        return
+    try:
+        value.chmod(facts.st_mode & 0o777)
+    except PermissionError:  # in a shared folder, a file of somebody else
+        copy = value.with_name(f"{VALUE}.{uuid.uuid4().hex}")
+        try:
+            shutil.copyfile(value, copy)
+            os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+            copy.replace(value)  # who reads the other one goes on with it
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _opened(folder: str) -> tuple[str, int | None]:

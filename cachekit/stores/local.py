@@ -26,9 +26,7 @@ import errno
 import functools
 import io
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from stat import S_ISREG
@@ -40,12 +38,12 @@ from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
 from cachekit.stores.layout import check_store, code_path, describe_store
 from cachekit.stores.listing import (
-    PLAIN,
     RecordSizes,
     code_versions,
     entries_in,
     folders,
     prefixes,
+    unmark,
 )
 from cachekit.stores.names import (
     ACCEPTED,
@@ -58,7 +56,7 @@ from cachekit.stores.names import (
     check_document,
     folder_name,
 )
-from cachekit.stores.staging import StagingArea
+from cachekit.stores.staging import LocalStaging, StagingArea
 from cachekit.stores.statistics import Uses, counts_by_path, hits_among, misses_among
 
 # A use is noted at most so often: one more system call an hour, not one a hit.
@@ -86,7 +84,6 @@ _OF_A_NEW_STORE = {*_PASS_BY, ".files", ".staging", ".leases", ".stats"}
 
 # A pipe in the place of a value is not waited for.
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
 class LocalStore(Store):
@@ -220,7 +217,7 @@ class LocalStore(Store):
     def stage(self, key: EntryKey) -> Staging:
         """Start to write an entry."""
         self._prepare()
-        return _LocalStaging(self._staging, f"{self._base}{key.path}")
+        return LocalStaging(self._staging, f"{self._base}{key.path}")
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry: away in one rename, then file by file."""
@@ -263,7 +260,7 @@ class LocalStore(Store):
         if not self._is_ours() or not self.contains(key):
             raise absent_entry(self, key)
         try:
-            _unmark(self.root / key.path / VALUE)
+            unmark(self.root / key.path / VALUE)
             # Makes no folder: an entry that was removed meanwhile does not come back.
             (self.root / key.path / PIN).touch()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -446,23 +443,6 @@ def _small(handle: int, path: str) -> BinaryIO | None:
         os.close(handle)
 
 
-def _unmark(value: Path) -> None:
-    """Have a listing look what there is beside a value."""
-    facts = value.stat()
-    if not facts.st_mode & PLAIN:
-        return
-    try:
-        value.chmod(facts.st_mode & 0o777)
-    except PermissionError:  # in a shared folder, a file of somebody else
-        copy = value.with_name(f"{VALUE}.{uuid.uuid4().hex}")
-        try:
-            shutil.copyfile(value, copy)
-            os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-            copy.replace(value)  # who reads the other one goes on with it
-        finally:
-            copy.unlink(missing_ok=True)
-
-
 def _open_to_read(path: str, flags: int) -> int:  # noqa: ARG001
     return os.open(path, _READ_ONLY)
 
@@ -472,61 +452,6 @@ def _touch(path: str, last: float) -> None:
     if time.time() - last > TOUCH_SECONDS:
         with contextlib.suppress(OSError):  # a shared cache may be read-only
             os.utime(path)
-
-
-class _LocalStaging(Staging):
-    def __init__(self, area: StagingArea, final: str) -> None:
-        self._area = area
-        self._final = final
-        self._folder = area.new_folder()
-        self._is_published = False
-        self._is_plain = True  # but for a value and a record there is nothing
-
-    def folder(self) -> Path:
-        self._is_plain = False
-        folder = Path(self._folder, FILES)
-        folder.mkdir(exist_ok=True)
-        return folder
-
-    def open(self, name: str) -> BinaryIO:
-        if "/" in name:
-            Path(self._folder, name).parent.mkdir(parents=True, exist_ok=True)
-        # What `open` does, but for asking whether it is a terminal.
-        raw = io.FileIO(f"{self._folder}/{name}", "wb", opener=self._create)
-        return io.BufferedWriter(raw)
-
-    def _create(self, path: str, flags: int = _NEW_FILE) -> int:
-        """Create a file; a value is marked as one with nothing beside it."""
-        name = path[len(self._folder) + 1 :]
-        if name == VALUE:
-            return os.open(path, flags, 0o666 | PLAIN)
-        self._is_plain = self._is_plain and name == RECORD
-        return os.open(path, flags, 0o666)
-
-    def write(self, name: str, content: bytes) -> None:
-        handle = self._create(f"{self._folder}/{name}")
-        try:
-            written = os.write(handle, content)
-            while written < len(content):  # as when a disk fills
-                written += os.write(handle, memoryview(content)[written:])
-        finally:
-            os.close(handle)
-
-    def commit(self) -> bool:
-        if not self._is_plain:
-            _unmark(Path(self._folder, VALUE))
-        self._is_published = self._area.publish(self._folder, self._final)
-        return self._is_published
-
-    def replace(self) -> None:
-        # Two steps: between them a reader misses, and recomputes. A third writer
-        # may publish in between, hence the loop.
-        while not self.commit():
-            self._area.remove(Path(self._final))
-
-    def discard(self) -> None:
-        if not self._is_published:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _read(path: str | Path) -> bytes | None:

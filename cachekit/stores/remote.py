@@ -15,11 +15,10 @@ import functools
 import io
 import os
 import re
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from cachekit.stores import statistics
 from cachekit.stores.base import Staging, Store, absent_entry
@@ -37,7 +36,8 @@ from cachekit.stores.names import (
     folder_name,
 )
 from cachekit.stores.remote_leases import ServiceLeases
-from cachekit.stores.service import PART_BYTES, Service
+from cachekit.stores.remote_staging import USUAL_FILES, RemoteStaging
+from cachekit.stores.service import Service
 from cachekit.stores.statistics import Uses, counts_by_path, hits_among, misses_among
 
 # Each process adds one file of statistics; so many are merged into one.
@@ -56,11 +56,8 @@ _STATISTICS = re.compile(r"\.stats/[^/]+\.json")
 _LEASE = re.compile(r"\.leases/[0-9a-f]{48}(\.[0-9a-f]+\.lost)?")
 _CODE = re.compile(r"[^/]+/[0-9a-f]{32}/code\.json")
 
-
 # What an entry consists of: bytes, and seconds since 1970, of each of its files.
 _Parts = dict[str, tuple[int, float]]
-
-_USUAL = {VALUE, RECORD, PIN}
 
 
 class RemoteStore(Store):
@@ -184,7 +181,7 @@ class RemoteStore(Store):
         """Start to write an entry."""
         with contextlib.suppress(LeftOut):
             self._prepare()
-        return _RemoteStaging(self._service, key.path, self._more)
+        return RemoteStaging(self._service, key.path, self._more)
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry: its value first, with which it is gone."""
@@ -285,8 +282,8 @@ class RemoteStore(Store):
                 entries.setdefault(key, {})[name] = about
         self._listed.add(place)
         for key, parts in entries.items():
-            if len(parts) > len(parts.keys() & _USUAL):
-                self._more[key.path] = tuple(parts.keys() - _USUAL)
+            if len(parts) > len(parts.keys() & USUAL_FILES):
+                self._more[key.path] = tuple(parts.keys() - USUAL_FILES)
         return entries
 
     # --- code versions and statistics ---
@@ -420,103 +417,6 @@ class RemoteStore(Store):
             for path, (_, at) in found
             if 0 < at < now - _ABANDONED_SECONDS and _LEASE.fullmatch(path)
         )
-
-
-class _RemoteStaging(Staging):
-    def __init__(
-        self, service: Service, path: str, more: dict[str, tuple[str, ...]]
-    ) -> None:
-        self._service = service
-        self._path = path
-        self._more = more
-        self._files: dict[str, _Staged] = {}
-
-    def open(self, name: str) -> BinaryIO:
-        if name in self._files:
-            self._files[name].give_back()
-        file = self._files[name] = _Staged()
-        return cast(BinaryIO, file)
-
-    def commit(self) -> bool:
-        """Publish the entry: its value last, for that is when it is there."""
-        try:
-            return self._commit()
-        except LeftOut:
-            return False
-
-    def _commit(self) -> bool:
-        self._note_files()
-        others = [name for name in self._files if name != VALUE]
-        # What is there is of an entry without a value, or of a writer at this moment.
-        taken = [name for name in others if not self._put(name)]
-        if not self._put(VALUE):
-            return False
-        for name in taken:
-            self._put(name, new=False)
-        return True
-
-    def replace(self) -> None:
-        with contextlib.suppress(LeftOut):
-            self._replace()
-
-    def _replace(self) -> None:
-        self._note_files()
-        for name in sorted(self._files, key=lambda name: name == VALUE):
-            self._put(name, new=False)
-        mine = {f"{self._path}/{name}" for name in self._files}
-        found = self._service.find(self._path)
-        self._service.remove(path for path in found if path not in mine)
-
-    def discard(self) -> None:
-        for file in self._files.values():
-            file.give_back()
-        self._files.clear()
-
-    def _note_files(self) -> None:
-        """Have the store know what to remove with the entry."""
-        files = tuple(self._files.keys() - _USUAL)
-        if files:
-            self._more[self._path] = files
-
-    def _put(self, name: str, *, new: bool = True) -> bool:
-        file = cast(BinaryIO, self._files[name])
-        return self._service.put(f"{self._path}/{name}", file, new=new)
-
-
-class _Staged:
-    """A file yet to be sent: in memory while it is small. Closing keeps it."""
-
-    def __init__(self) -> None:
-        self._file: Any = io.BytesIO()
-        self._is_in_memory = True
-
-    def write(self, piece: bytes | memoryview) -> int:
-        if self._is_in_memory and self._file.tell() + len(piece) > PART_BYTES:
-            self._move_to_disk()
-        written: int = self._file.write(piece)
-        return written
-
-    def _move_to_disk(self) -> None:
-        content, position = self._file.getbuffer(), self._file.tell()
-        self._file = tempfile.NamedTemporaryFile(prefix="cachekit-")  # noqa: SIM115
-        self._file.write(content)
-        self._file.seek(position)
-        self._is_in_memory = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def __enter__(self) -> _Staged:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Keep the file, to be read."""
-
-    def close(self) -> None:
-        """Keep the file, to be read."""
-
-    def give_back(self) -> None:
-        self._file.close()
 
 
 def _remote_store(

@@ -32,9 +32,10 @@ _ABANDONED_SECONDS = 24 * 3600
 # What is staged here is called so.
 _STAGED = re.compile(r"\.staging/[0-9a-f]{32}")
 
-# How clients call the time of the last change, in the order of preference.
+# What fsspec takes for more than itself in a path that is one of many.
 _WILDCARDS = set("*?[]")
 
+# How clients call the time of the last change, in the order of preference.
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -125,7 +126,6 @@ class Service:
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files, many with one request; what is absent is passed over."""
         rest = list(paths)
-        # fsspec takes some characters of a path that is one of many for wildcards.
         is_plain = not _WILDCARDS & set(self.client.url)
         while len(rest) > 1 and is_plain:
             some, rest = rest[:MOST_REMOVED], rest[MOST_REMOVED:]

@@ -10,20 +10,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import itertools
 import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import BinaryIO
 
 from cachekit.stores import processes
-from cachekit.stores.names import VALUE
+from cachekit.stores.base import Staging
+from cachekit.stores.listing import PLAIN, unmark
+from cachekit.stores.names import FILES, RECORD, VALUE
 
 # Staging left by another host is not known to be dead before it is this old.
 FOREIGN_STAGING_SECONDS = 24 * 3600
 
 # How often a commit tries again when another process clears the folder under it.
 MOST_RENAMES = 100
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 _numbers = itertools.count()
 
@@ -208,6 +214,77 @@ class StagingArea:
                 _sync(folder)
                 if folder == self._root:
                     return
+
+
+class LocalStaging(Staging):
+    """An entry being written, in a folder of its own in the staging area.
+
+    Parameters
+    ----------
+    area : StagingArea
+        Where to write.
+    final : str
+        Where the entry is to appear.
+    """
+
+    def __init__(self, area: StagingArea, final: str) -> None:
+        self._area = area
+        self._final = final
+        self._folder = area.new_folder()
+        self._is_published = False
+        self._is_plain = True  # but for a value and a record there is nothing
+
+    def folder(self) -> Path:
+        """Return the folder whose files become those of the entry."""
+        self._is_plain = False
+        folder = Path(self._folder, FILES)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def open(self, name: str) -> BinaryIO:
+        """Open one file of the entry for writing."""
+        if "/" in name:
+            Path(self._folder, name).parent.mkdir(parents=True, exist_ok=True)
+        # What `open` does, but for asking whether it is a terminal.
+        raw = io.FileIO(f"{self._folder}/{name}", "wb", opener=self._create)
+        return io.BufferedWriter(raw)
+
+    def _create(self, path: str, flags: int = _NEW_FILE) -> int:
+        """Create a file; a value is marked as one with nothing beside it."""
+        name = path[len(self._folder) + 1 :]
+        if name == VALUE:
+            return os.open(path, flags, 0o666 | PLAIN)
+        self._is_plain = self._is_plain and name == RECORD
+        return os.open(path, flags, 0o666)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write one file of the entry, in three system calls."""
+        handle = self._create(f"{self._folder}/{name}")
+        try:
+            written = os.write(handle, content)
+            while written < len(content):  # as when a disk fills
+                written += os.write(handle, memoryview(content)[written:])
+        finally:
+            os.close(handle)
+
+    def commit(self) -> bool:
+        """Publish the entry; return False if another writer was first."""
+        if not self._is_plain:
+            unmark(Path(self._folder, VALUE))
+        self._is_published = self._area.publish(self._folder, self._final)
+        return self._is_published
+
+    def replace(self) -> None:
+        """Publish the entry in the place of whatever is there."""
+        # Two steps: between them a reader misses, and recomputes. A third writer
+        # may publish in between, hence the loop.
+        while not self.commit():
+            self._area.remove(Path(self._final))
+
+    def discard(self) -> None:
+        """Drop what was written; after a commit this does nothing."""
+        if not self._is_published:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

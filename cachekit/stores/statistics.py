@@ -36,8 +36,15 @@ def merge(total: dict[str, Uses], more: Mapping[str, Uses]) -> None:
 
 
 def to_json(uses: Mapping[str, Uses]) -> bytes:
-    """Write one file: a number for each path, or that and the time of the last use."""
-    facts = {path: list(one) if one.last else one.times for path, one in uses.items()}
+    """Write one file: a number for each path, or that and the time of the last use.
+
+    What has come to nothing, as the counts of an entry that was removed, is left out.
+    """
+    facts = {
+        path: list(one) if one.last else one.times
+        for path, one in uses.items()
+        if one.times
+    }
     return (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode()
 
 

@@ -814,8 +814,9 @@ def test_an_object_that_refuses_to_be_pickled_counts_like_one_that_cannot(
         "a = A()\ndef f(): return a"
     )
 
-    with pytest.warns(CacheWarning, match=r"attacked\.a .*no stable digest"):
+    with pytest.warns(CacheWarning, match=r"attacked\.a .*no stable digest") as caught:
         assert Code(module.f).fingerprint()
+    assert caught[0].filename == __file__
 
 
 def test_a_class_whose_metaclass_has_no_hash_has_a_fingerprint(load: Load) -> None:

@@ -404,6 +404,18 @@ def test_what_pads_a_long_double_does_not_count() -> None:
     assert share_a_digest([numbers[1], padded[1]])
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant != 63, reason="long doubles of x86")
+def test_long_doubles_of_the_other_byte_order_count_whole_and_without_padding() -> None:
+    one = b"\x3f\xff\x80" + bytes(6)  # and the last byte of the number
+    found = [
+        np.frombuffer(padding + one + last, ">g")
+        for padding, last in [(bytes(6), b"\0"), (bytes(6), b"\1"), (b"paddin", b"\0")]
+    ]
+
+    assert digest(found[0]) != digest(found[1])
+    assert digest(found[0]) == digest(found[2])
+
+
 def test_two_vectorizers_of_one_text_share_a_digest() -> None:
     def fitted() -> TfidfVectorizer:
         return TfidfVectorizer(stop_words=["the"]).fit(["a cat", "the dog"])
@@ -571,12 +583,15 @@ def test_an_array_of_a_subclass_with_slots_is_hashed() -> None:
 
 def test_views_of_memory_of_every_format_are_hashed() -> None:
     numbers = array.array("i", [1, 2])
+    flat: Any = np.zeros((0, 3))
     views = [
         memoryview(numbers),
         memoryview(array.array("f", [1, 2])),
         memoryview(numbers).cast("B"),
         memoryview(numbers).cast("B").cast("B", (2, 4)),
         memoryview(b"a").cast("B", ()),
+        memoryview(flat),
+        memoryview(flat.T),
     ]
 
     assert len({digest(view) for view in views}) == len(views)

@@ -35,7 +35,7 @@ from cachekit.errors import (
     CorruptedFile,
     UnsupportedContainer,
 )
-from cachekit.serialization import dump, load, reading, writing
+from cachekit.serialization import dump, load, reading, write_value, writing
 from cachekit.serialization.codecs import codec_from
 from cachekit.serialization.container import CHUNK_BYTES, SMALL_CONTAINER
 from cachekit.serialization.files import Forward
@@ -74,10 +74,8 @@ SMALL_VALUE = ["a text " * 20, np.arange(30) // 9, np.frombuffer(noise(24), "u1"
 
 def dumped(value: object, codec: str) -> bytes:
     """Write a value with a codec of the container, whatever `dump` offers."""
-    from cachekit.serialization.persistence import _write_container
-
     file = io.BytesIO()
-    _write_container(value, file, codec_from(codec), 1)
+    write_value(file, value, codec_from(codec), can_be_mapped=True)
     return file.getvalue()
 
 

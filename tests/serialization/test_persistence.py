@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cachekit.errors import ContainerError
 from cachekit.serialization import Codec, Label, codec_from, read_value, write_value
 from cachekit.serialization.container import CHUNK_BYTES
-from cachekit.serialization.persistence import write_value_to
+from cachekit.serialization.values import write_value_to
 from tests.serialization.arrays import contiguous_arrays, same
 
 CODECS = [codec_from("none"), codec_from("zstd")]

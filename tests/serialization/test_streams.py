@@ -32,7 +32,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachekit.errors import CorruptedFile
-from cachekit.serialization import streams, threads
+from cachekit.serialization import stream_methods, stream_writing, streams, threads
 from cachekit.serialization.streams import (
     PREFIX_LENGTH,
     CompressorWrapper,
@@ -93,8 +93,8 @@ TOOLS = {
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every test of several blocks quick, and use threads on any machine."""
-    monkeypatch.setattr(streams, "_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(streams, "usable_cores", lambda: 3)
+    monkeypatch.setattr(stream_writing, "BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(stream_writing, "usable_cores", lambda: 3)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_the_file_does_not_depend_on_the_number_of_cores(
 ) -> None:
     data = content_of(5 * BLOCK)
     by_three = compressed(data, method)
-    monkeypatch.setattr(streams, "usable_cores", lambda: 1)
+    monkeypatch.setattr(stream_writing, "usable_cores", lambda: 1)
 
     assert compressed(data, method) == by_three
 
@@ -459,17 +459,17 @@ def test_an_error_of_a_thread_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def replace_compression(
     monkeypatch: pytest.MonkeyPatch, method: str, compress: Callable[..., bytes]
 ) -> None:
-    def writer(file: BinaryIO, level: int) -> streams._BlockWriter:
-        return streams._BlockWriter(compress, file, level)
+    def writer(file: BinaryIO, level: int) -> stream_writing.BlockWriter:
+        return stream_writing.BlockWriter(compress, file, level)
 
-    changed = streams._METHODS[method]._replace(writer=writer)
-    monkeypatch.setitem(streams._METHODS, method, changed)
+    changed = stream_methods.METHODS[method]._replace(writer=writer)
+    monkeypatch.setitem(stream_methods.METHODS, method, changed)
 
 
 def test_several_threads_compress_at_the_same_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streams, "usable_cores", lambda: 2)
+    monkeypatch.setattr(stream_writing, "usable_cores", lambda: 2)
     both = threading.Barrier(2, timeout=60)
     workers: list[int] = []
 
@@ -477,7 +477,7 @@ def test_several_threads_compress_at_the_same_time(
         workers.append(threading.get_ident())
         if len(workers) <= 2:
             both.wait()  # one thread alone would wait here until the barrier breaks
-        return streams._gzip(block, level=level)
+        return stream_methods._gzip(block, level=level)
 
     replace_compression(monkeypatch, "gzip", compress)
     data = content_of(1 << 20) * 64
@@ -494,9 +494,9 @@ def test_several_threads_compress_at_the_same_time(
 def test_one_block_needs_no_thread(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "ThreadPoolExecutor", None)
+    monkeypatch.setattr(stream_writing, "ThreadPoolExecutor", None)
 
-    compressed(content_of(streams._BLOCK_BYTES), method, 1)
+    compressed(content_of(stream_writing.BLOCK_BYTES), method, 1)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -547,7 +547,7 @@ class Sink(io.RawIOBase):
 def test_memory_is_bounded_while_64_mebibytes_are_written_and_read(
     method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(streams, "usable_cores", lambda: 2)
+    monkeypatch.setattr(stream_writing, "usable_cores", lambda: 2)
     part = content_of(1 << 20)
     path = tmp_path / "file"
     tracemalloc.start()

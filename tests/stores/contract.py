@@ -891,3 +891,5 @@ class StoreContract(Generic[S]):
     def test_a_document_leads_nowhere_else(self, store: S, path: str) -> None:
         with pytest.raises(ValueError, match="no place for a document"):
             store.write_document(path, b"{}")
+        with pytest.raises(ValueError, match="no place for a document"):
+            store.read_document(path)

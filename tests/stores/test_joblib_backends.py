@@ -723,6 +723,19 @@ def test_a_damaged_value_is_computed_again(memory: Memory, damage: bytes) -> Non
     assert calls.count == 2
 
 
+@pytest.mark.parametrize("damage", [b"half", b"\xff\xfe", b"[]"])
+def test_damaged_documents_cost_a_warning_and_never_the_answer(
+    store: BackendStore, damage: bytes
+) -> None:
+    calls.count = 0
+    store.write_document(".accepted/f.json", b"{}")
+    path = "some/place/cachekit/.accepted/all.json"
+    memory_backend_of(store)._write(path, damage)
+
+    with pytest.warns(CacheWarning, match=r"accepted/all\.json is damaged: remove it"):
+        assert cached(Memory(store))(21) == 42
+
+
 @pytest.mark.parametrize("method", METHODS[:4])
 def test_a_failing_backend_costs_a_warning_and_never_the_answer(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, method: str

@@ -825,6 +825,19 @@ def test_many_files_of_statistics_are_merged_and_no_hit_is_lost(
     assert sum(hits.values()) == 3 * adds
 
 
+def test_statistics_forget_an_entry_whose_uses_were_taken_off(
+    store: LocalStore,
+) -> None:
+    for _ in range(MOST_STATS_FILES // 2):
+        store.add_hits({key_of(1): 1})
+        store.add_hits({key_of(1): -1})
+
+    store.add_hits({key_of(2): 1})  # merges all of them
+
+    (merged,) = store.root.glob(".stats/*")
+    assert list(json.loads(merged.read_bytes())) == [key_of(2).path]
+
+
 def test_threads_that_merge_statistics_at_once_lose_no_hit(store: LocalStore) -> None:
     for _ in range(MOST_STATS_FILES):
         store.add_hits({key_of(): 1})

@@ -30,6 +30,7 @@ from cachekit.stores import (
 )
 from cachekit.stores import client as client_module
 from cachekit.stores import remote as remote_module
+from cachekit.stores import remote_staging as staging_module
 from cachekit.stores import service as service_module
 from cachekit.stores.names import VALUE
 from cachekit.stores.remote import MOST_STATS_FILES
@@ -51,7 +52,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not pause, and let files of some bytes be large."""
     monkeypatch.setattr(client_module, "PAUSES", (0.0, 0.0, 0.0))
-    for module in (service_module, remote_module):
+    for module in (service_module, staging_module):
         monkeypatch.setattr(module, "PART_BYTES", PART)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import fsspec
@@ -291,6 +291,18 @@ def test_an_entry_is_listed_once() -> None:
     assert len(digests(TieredStore(near, far))) == 2
 
 
+def test_many_entries_are_removed_far_by_one_request() -> None:
+    near, far = DictStore(), CountingStore()
+    store = TieredStore(near, far)
+    for number in range(5):
+        commit(store, key_of(number))
+
+    store.delete_many(key_of(number) for number in range(3))
+
+    assert far.removed == [3]
+    assert digests(near) == digests(far) == digests(store) != []
+
+
 def test_limits_are_for_the_near_store() -> None:
     near = DictStore()
 
@@ -336,7 +348,15 @@ class DownStore(DictStore):
 
 
 class CountingStore(DictStore):
-    opened = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = 0
+        self.removed: list[int] = []  # how many at once
+
+    def delete_many(self, keys: Iterable[EntryKey]) -> None:
+        keys = list(keys)
+        self.removed.append(len(keys))
+        super().delete_many(keys)
 
     def open(self, key: EntryKey):  # type: ignore[no-untyped-def]
         self.opened += 1
