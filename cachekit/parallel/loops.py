@@ -171,8 +171,8 @@ class _Job:
         The tasks.
     stored : Reference, optional
         The result of the only task, which is not handed out.
-    same_as : _Job, optional
-        The job that computes what this one waits for.
+    same_as : (_Job, int), optional
+        The job that computes what this one waits for, and which of its tasks does.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class _Job:
         batch: Batch,
         *,
         stored: Reference | None = None,
-        same_as: _Job | None = None,
+        same_as: tuple[_Job, int] | None = None,
     ) -> None:
         self.batch = batch
         self.stored = stored
@@ -207,7 +207,7 @@ class _Job:
     @property
     def is_done(self) -> bool:
         """Whether its results are there."""
-        return self.has_ended if self.same_as is None else self.same_as.has_ended
+        return self.has_ended if self.same_as is None else self.same_as[0].has_ended
 
 
 class WorkersLoop(Loop):
@@ -342,7 +342,7 @@ class WorkersLoop(Loop):
         if before:
             self._submit(before, keys)
         batch = Batch([task], self._parallel.n_dispatched_tasks)
-        job = _Job(batch, stored=plan.stored, same_as=same[0] if same else None)
+        job = _Job(batch, stored=plan.stored, same_as=same)
         self._parallel.n_dispatched_tasks += 1
         with self._changed:
             self._waiting[batch.first] = job
@@ -350,8 +350,6 @@ class WorkersLoop(Loop):
                 self._ended.append(job)
             elif same is not None:
                 same[0].followers.append(job)
-        if same is not None:
-            job.keys = [plan.key]
         return True
 
     def _batch_size(self) -> int:
@@ -471,6 +469,10 @@ class WorkersLoop(Loop):
             )
         ]
         job.forget_arguments()
+        # What was stored is found in the store from now on. What was not would be kept
+        # for an equal task that may never come.
+        for key in job.keys:
+            self._under_way.pop(key, None)
         return values
 
     def _count(self, outcomes: list[Any], *, hits: int = 0) -> None:
@@ -490,8 +492,8 @@ class WorkersLoop(Loop):
         if job.stored is not None:
             return self._loaded(job.stored, job, 0)
         assert job.same_as is not None
-        _, number = self._under_way[job.keys[0]]
-        outcomes = self._done_of(job.same_as).outcomes
+        other, number = job.same_as
+        outcomes = self._done_of(other).outcomes
         if number < len(outcomes):
             return self._loaded(outcomes[number], job, 0)
         return self._computed_here(job, 0)

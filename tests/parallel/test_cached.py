@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +220,17 @@ def test_threads_see_the_context_of_their_caller() -> None:
         )
 
     assert [one["divide"] for one in seen] == ["raise", "raise"]
+
+
+def test_a_result_that_is_not_stored_is_let_go_once_it_was_taken(
+    memory: Memory,
+) -> None:
+    cached = memory.cache(numbers, cache_if=lambda *_: False)
+    loop = Parallel(n_jobs=2, return_as="generator", batch_size=1)
+    results = loop(delayed(cached)(n) for n in range(20))
+
+    taken = [weakref.ref(next(results)) for _ in range(10)]
+
+    gc.collect()
+    assert [reference() for reference in taken[:5]] == [None] * 5
+    assert len(list(results)) == 10
