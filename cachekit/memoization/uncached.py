@@ -28,6 +28,7 @@ class NotMemorizedResult(Generic[R]):
     """
 
     __slots__ = ("_value",)
+    __cachekit_reference__ = True  # for `Parallel`
 
     def __init__(self, value: R) -> None:
         self._value: tuple[R] | None = (value,)

@@ -40,6 +40,7 @@ from cachekit.parallel.cached import (
     Plan,
     Reference,
     Value,
+    is_reference,
     note_computed,
     plan_of,
     shelving,
@@ -101,9 +102,8 @@ class Loop(ABC):
     def _outcome(self, outcome: Any) -> Iterator[Any]:
         """Yield what becomes of the outcome of a task."""
         if type(outcome) is not Failure:
-            is_value = self._parallel.return_as == "reference" and not hasattr(
-                outcome, "get"
-            )
+            wants_reference = self._parallel.return_as == "reference"
+            is_value = wants_reference and not is_reference(outcome)
             yield Value(outcome) if is_value else outcome
         elif self._parallel.on_error == "return":
             outcome.error.add_note(outcome.note())
