@@ -200,6 +200,19 @@ def test_what_is_damaged_is_not_accepted(store: Path, content: bytes) -> None:
     assert computed == [3, 3]
 
 
+@pytest.mark.parametrize("counts_as", [["x"], {}, 3, None, "../..", ""])
+def test_an_odd_version_is_not_accepted(store: Path, counts_as: object) -> None:
+    cached(Memory(store), OLD)(3)
+    inspection.accept(inspection.propose(cached(Memory(store), NEW)))
+    (path,) = (store / ".accepted").iterdir()
+    facts = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**facts, "counts_as": counts_as}))
+
+    assert cached(Memory(store), NEW)(3) == 6
+
+    assert computed == [3, 3]
+
+
 def test_it_is_plain_json(store: Path) -> None:
     cached(Memory(store), OLD)(3)
     proposal = inspection.propose(cached(Memory(store), NEW))
