@@ -67,7 +67,7 @@ class MemorizedAsyncGeneratorFunc(MemorizedFunc[P, AsyncGenerator[R, None]]):
             if stream.is_whole:
                 return
             done = stream.count
-        self._entries.check_may_compute(key.entry)
+        await in_thread(self._entries.check_may_compute, key.entry)
         call = await in_thread(self._begin, key, bound)
         async with contextlib.aclosing(self._recorded(call, begin(), done)) as recorded:
             async for item in recorded:
@@ -147,7 +147,7 @@ class MemorizedAsyncGeneratorFunc(MemorizedFunc[P, AsyncGenerator[R, None]]):
         if await in_thread(entries.contains, key.entry):
             await in_thread(entries.note_hit, key.entry)
             return MemorizedResult.in_entries(entries, key.entry)
-        entries.check_may_compute(key.entry)
+        await in_thread(entries.check_may_compute, key.entry)
         begin = functools.partial(self.func, *args, **kwargs)
         if not self._store.is_read_only:
             call = await in_thread(self._begin, key, bound)

@@ -67,7 +67,7 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
         kwargs: dict[str, Any],
     ) -> Hit:
         entries = self._entries
-        entries.check_may_compute(key.entry)
+        await in_thread(entries.check_may_compute, key.entry)
         with await self._turn_of_task(key) as turn:
             if turn.hit is not None:
                 return turn.hit

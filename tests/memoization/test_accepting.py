@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,11 +245,27 @@ def test_a_far_store_is_asked_when_it_is_needed(tmp_path: Path) -> None:
     assert far.listings == 1
 
 
+@pytest.mark.parametrize("kind", ["coroutine", "async generator"])
+def test_the_loop_goes_on_while_a_far_store_is_asked(tmp_path: Path, kind: str) -> None:
+    far = _Far()
+    far.is_at_hand = False
+    new = cached(Memory([LocalStore(tmp_path), far]), NEW, kind)
+
+    assert CALLS[kind](new, 3) == 6
+
+    assert far.listings == 1
+    assert threading.get_ident() not in far.listed_by
+
+
 class _Far(DictStore):
-    """A store that takes a connection, and counts how often it is listed."""
+    """A store that takes a connection, and notes how often it is listed, and where."""
 
     is_at_hand = True
     listings = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed_by: list[int] = []
 
     @property
     def is_connected(self) -> bool:
@@ -256,6 +273,7 @@ class _Far(DictStore):
 
     def documents(self, folder: str) -> list[str]:
         self.listings += 1
+        self.listed_by.append(threading.get_ident())
         return super().documents(folder)
 
 
