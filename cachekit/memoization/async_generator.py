@@ -144,8 +144,7 @@ class MemorizedAsyncGeneratorFunc(MemorizedFunc[P, AsyncGenerator[R, None]]):
         bound = self._bind(*args, **kwargs)
         entries = self._entries
         key = await in_thread(self._key, bound)
-        if await in_thread(entries.contains, key.entry):
-            await in_thread(entries.note_hit, key.entry)
+        if await in_thread(entries.use, key.entry):
             return MemorizedResult.in_entries(entries, key.entry)
         await in_thread(entries.check_may_compute, key.entry)
         begin = functools.partial(self.func, *args, **kwargs)

@@ -131,8 +131,7 @@ class MemorizedGeneratorFunc(MemorizedFunc[P, Generator[R, None, Any]]):
         """
         bound = self._bind(*args, **kwargs)
         key, entries = self._key(bound), self._entries
-        if entries.contains(key.entry):
-            entries.note_hit(key.entry)
+        if entries.use(key.entry):
             return MemorizedResult.in_entries(entries, key.entry)
         entries.check_may_compute(key.entry)
         begin = functools.partial(self.func, *args, **kwargs)

@@ -6,7 +6,6 @@ How entries are committed and removed is next door, in `entries`; nothing here k
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import time
@@ -133,12 +132,6 @@ class ReadableEntries:
         if is_there:
             self.memory.counter.hit(key)
         return is_there
-
-    def note_hit(self, key: EntryKey) -> None:
-        """Count a use of an entry that was not opened for it."""
-        self.memory.counter.hit(key)
-        with contextlib.suppress(OSError, StoreError):
-            self.store.note_use(key)
 
     def facts(self, key: EntryKey) -> lineage.Record | None:
         """Return the record of an entry; None if it is gone or makes no sense."""
