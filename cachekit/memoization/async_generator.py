@@ -17,13 +17,13 @@ from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.reference import MemorizedResult
 from cachekit.memoization.running import Running
 from cachekit.memoization.streaming import (
-    NotMemorizedItems,
     Recorder,
     Stream,
     StreamEntries,
     check_policies,
     refuse,
 )
+from cachekit.memoization.uncached import NotMemorizedItems
 from cachekit.stores.tasks import in_thread, to_its_end
 
 P = ParamSpec("P")

@@ -17,12 +17,12 @@ from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.reference import MemorizedResult
 from cachekit.memoization.running import Running
 from cachekit.memoization.streaming import (
-    NotMemorizedItems,
     Recorder,
     StreamEntries,
     check_policies,
     refuse,
 )
+from cachekit.memoization.uncached import NotMemorizedItems
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -27,7 +27,6 @@ from cachekit.memoization.entries import Entries
 from cachekit.memoization.lookups import Hit
 from cachekit.memoization.options import Policies
 from cachekit.memoization.running import Running
-from cachekit.memoization.uncached import NotMemorizedResult
 from cachekit.serialization import ItemWriter, is_items, read_items
 from cachekit.stores import EntryKey, Staging
 
@@ -378,28 +377,6 @@ class StreamEntries(Entries):
         return value.recorder.has_all and super()._is_wanted(
             call, value.returned, seconds
         )
-
-
-class NotMemorizedItems(NotMemorizedResult[Callable[[], Any]]):
-    """Items that were not stored: computed whenever they are asked for.
-
-    Parameters
-    ----------
-    value : callable
-        Begins to compute them.
-    """
-
-    __slots__ = ()
-
-    def get(self) -> Any:
-        """Return a new generator.
-
-        Raises
-        ------
-        EntryNotFound
-            If it was cleared; also a `KeyError`.
-        """
-        return super().get()()
 
 
 def check_policies(policies: Policies) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -57,6 +58,28 @@ class NotMemorizedResult(Generic[R]):
     def __cachekit_hash__(self) -> object:
         """Count by the value."""
         return ("not memorized", self._value)
+
+
+class NotMemorizedItems(NotMemorizedResult[Callable[[], Any]]):
+    """Items that were not stored: computed whenever they are asked for.
+
+    Parameters
+    ----------
+    value : callable
+        Begins to compute them.
+    """
+
+    __slots__ = ()
+
+    def get(self) -> Any:
+        """Return a new generator.
+
+        Raises
+        ------
+        EntryNotFound
+            If it was cleared; also a `KeyError`.
+        """
+        return super().get()()
 
 
 class NotMemorizedFunc(Wrapper[P, R]):
@@ -139,6 +162,29 @@ class AsyncNotMemorizedFunc(NotMemorizedFunc[P, Awaitable[R]]):
     async def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Await the function; return its result as a reference to memory."""
         return NotMemorizedResult(await self.func(*args, **kwargs))
+
+
+class GeneratorNotMemorizedFunc(NotMemorizedFunc[P, R]):
+    """A generator function that is not cached, with the methods of one that is."""
+
+    def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return a reference to the items, which are computed for each `get`."""
+        return _items_of(self.func, *args, **kwargs)
+
+
+class AsyncGeneratorNotMemorizedFunc(NotMemorizedFunc[P, R]):
+    """An asynchronous generator function that is not cached, likewise."""
+
+    async def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return a reference to the items, which are computed for each `get`."""
+        return _items_of(self.func, *args, **kwargs)
+
+
+def _items_of(
+    function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+) -> NotMemorizedItems:
+    function(*args, **kwargs)  # computes nothing; wrong arguments are told now
+    return NotMemorizedItems(functools.partial(function, *args, **kwargs))
 
 
 def mark_as_coroutine_function(function: Any) -> None:
