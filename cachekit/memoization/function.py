@@ -19,6 +19,7 @@ Looking up and committing turn what goes wrong with the cache into a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from cachekit.errors import UnhashableArgument
 from cachekit.hashing import Code, CodeVersion, function_name
 from cachekit.hashing.code import code_of
 from cachekit.memoization import lineage
@@ -310,10 +312,13 @@ class MemorizedFunc(Wrapper[P, R]):
             default = kinds.get(parameter.kind, parameter.default)
             facts[name] = {}
             if default is not inspect.Parameter.empty:
-                digests = {name: digest_of(default)}
-                redact = self.policies.redact
-                described = lineage.describe_arguments({name: default}, digests, redact)
-                facts.update(described)
+                # One without a digest was not the argument of a stored call.
+                with contextlib.suppress(UnhashableArgument):
+                    digests = {name: digest_of(default)}
+                    redact = self.policies.redact
+                    facts |= lineage.describe_arguments(
+                        {name: default}, digests, redact
+                    )
         return facts
 
     def __cachekit_plan__(
