@@ -303,6 +303,11 @@ def find(store: Store, name: str) -> EntryReport:
     EntryNotFound
         If no entry is so named, or several are.
     """
+    return _report(store, _named(store, name, store.entries()), hits_by_key(store))
+
+
+def _named(store: Store, name: str, stored: Iterable[EntryInfo]) -> EntryInfo:
+    """Find the entry that a person means among those of a store."""
     # A path "f/3f9c…/ab/cdef…" ends in the digest "abcdef…".
     digits = "".join(name.rstrip("/").split("/")[-2:]) if "/" in name else name
     if not _LIKE_A_DIGEST.fullmatch(digits):
@@ -312,13 +317,13 @@ def find(store: Store, name: str) -> EntryReport:
             f"{name!r} is no function, and too short to name an entry: give "
             f"{SHORTEST_PREFIX} digits of its key or more"
         )
-    found = [info for info in store.entries() if info.key.digest.startswith(digits)]
+    found = [info for info in stored if info.key.digest.startswith(digits)]
     if not found:
         raise EntryNotFound(f"no entry of {store.location} has a key like {name!r}")
     if len(found) > 1:
         some = ", ".join(sorted(info.key.digest[:12] for info in found)[:4])
         raise EntryNotFound(f"{name!r} names {len(found)} entries: {some}; give more")
-    return _report(store, found[0], hits_by_key(store))
+    return found[0]
 
 
 def select(
@@ -352,13 +357,12 @@ def select(
     stored = list(watch(store.entries()))
     functions = _folders(store, stored)
     chosen: set[str] = set()
-    single: list[EntryReport] = []
+    keys: set[EntryKey] = set()
     for name in names:
         folders = folders_named(functions, name, store)
         chosen.update(folders)
         if not folders:
-            single.append(find(store, name))
-    keys = {entry.key for entry in single}
+            keys.add(_named(store, name, stored).key)
     wanted = [
         info for info in stored if info.key.function in chosen or info.key in keys
     ]
