@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from cachekit.errors import CacheKitError
@@ -72,13 +73,14 @@ def first_difference(
     StepDifference or None
         None if each step was made again, with the same result.
     """
-    left = list(now.calls)
+    left = _by_arguments(now.calls)
     for number, call in enumerate(before.calls, 1):
-        again = _same_call(call, left)
+        same = left.get(_called(call), [])
+        again = _same_call(call, same)
         place = (number, len(before.calls), call.function)
         if again is None:
-            return _other_arguments(place, call, left)
-        left.remove(again)
+            return _other_arguments(place, call, [*chain(*left.values())])
+        same.remove(again)
         if again.value == call.value and call.value is not None:
             continue
         detail = _first_leaf(call, store, again, other_store)
@@ -91,13 +93,27 @@ def first_difference(
     return None
 
 
-def _same_call(call: CallRecord, calls: Sequence[CallRecord]) -> CallRecord | None:
-    """Find a call with the same arguments; one by the same code, if there is one."""
-    same = [
-        one
-        for one in calls
-        if one.function == call.function and one.arguments == call.arguments
-    ]
+# A function's name, and the digests of arguments.
+_Called = tuple[str, frozenset[tuple[str, str]]]
+
+
+def _called(call: CallRecord) -> _Called:
+    return call.function, frozenset(call.arguments.items())
+
+
+def _by_arguments(calls: Iterable[CallRecord]) -> dict[_Called, list[CallRecord]]:
+    """Put the calls of one function with the same arguments together.
+
+    A run may list thousands, of which each would be compared with each.
+    """
+    found: dict[_Called, list[CallRecord]] = {}
+    for call in calls:
+        found.setdefault(_called(call), []).append(call)
+    return found
+
+
+def _same_call(call: CallRecord, same: Sequence[CallRecord]) -> CallRecord | None:
+    """Choose of calls with the same arguments one by the same code, if there is one."""
     by_same_code = [one for one in same if one.key == call.key]
     return next(iter(by_same_code or same), None)
 
@@ -152,8 +168,9 @@ def _units(
 def code_changes(before: RunRecord, now: RunRecord) -> list[str]:
     """Name the functions that have other code, called with the same arguments."""
     found: dict[str, None] = {}
+    calls = _by_arguments(now.calls)
     for call in before.calls:
-        again = _same_call(call, now.calls)
+        again = _same_call(call, calls.get(_called(call), []))
         if again is not None and again.fingerprint != call.fingerprint:
             found[call.function] = None
     return list(found)
