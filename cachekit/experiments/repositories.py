@@ -64,11 +64,9 @@ def describe_repository(source: Path) -> dict[str, Any] | None:
 def _diff_of_new_file(root: Path, name: str) -> str:
     try:
         # That two files differ is exit code 1.
-        return git(
-            *(root, "diff", "--no-index", *_PLAIN_DIFF, *_PREFIXES),
-            *("--", "/dev/null", name),
-            allowed=(0, 1),
-        )
+        files = ("--", "/dev/null", name)
+        options = ("--no-index", *_PLAIN_DIFF, *_PREFIXES)
+        return git(root, "diff", *options, *files, allowed=(0, 1))
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
 

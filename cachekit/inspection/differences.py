@@ -357,8 +357,10 @@ def _table(path: str, one: Any, other: Any) -> list[Leaf]:
         number += len(places)
         cells += [
             Cell(
-                *(str(one.index[place]), str(name)),
-                *(_short(before.iloc[place]), _short(now.iloc[place])),
+                row=str(one.index[place]),
+                column=str(name),
+                before=_short(before.iloc[place]),
+                now=_short(now.iloc[place]),
             )
             for place in places[: MOST_CELLS - len(cells)]
         ]

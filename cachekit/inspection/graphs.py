@@ -218,12 +218,9 @@ class _Calls:
             function = record.function
             if folder_name(function) != key.function:  # a record of another function
                 function = key.function
-            self.all.append(
-                _call(
-                    *(key.path, same.setdefault(function, function), record),
-                    with_texts=self.with_texts,
-                )
-            )
+            function = same.setdefault(function, function)
+            call = _call(key.path, function, record, with_texts=self.with_texts)
+            self.all.append(call)
             for digest in {record.value, *record.items.values()}:
                 made = _bytes(digest)
                 if made:
@@ -299,14 +296,18 @@ def _call(path: str, function: str, record: Record, *, with_texts: bool) -> _Cal
     wanted = set(record.parents)
     inputs = [
         _Input(
-            *(sys.intern(name), _bytes(facts["digest"])),
+            sys.intern(name),
+            _bytes(facts["digest"]),
             _text_of(facts) if with_texts else "",
         )
         for name, facts in arguments
         if facts.get("digest") in wanted
     ]
     return _Call(
-        *(path, function, record.began, text[:200] if with_texts else ""),
+        path,
+        function,
+        record.began,
+        text[:200] if with_texts else "",
         tuple(one for one in inputs if one.digest),
         tuple(record.children),
     )

@@ -264,7 +264,10 @@ class MemorizedFunc(Wrapper[P, R]):
         bound = self._bind(*args, **kwargs)
         key = call_key(self._name, self.fingerprint(), bound)
         return explain(
-            *(self._store, key, self._facts(key, bound), self._description()),
+            self._store,
+            key,
+            self._facts(key, bound),
+            self._description(),
             ignored=self.ignore,
             is_expired=self._entries.usable_since(key.entry) is None,
         )
@@ -283,7 +286,10 @@ class MemorizedFunc(Wrapper[P, R]):
         from cachekit.memoization.explaining import explain_again
 
         return explain_again(
-            *(self._store, self._name, self._description(), self._facts_by_default()),
+            self._store,
+            self._name,
+            self._description(),
+            self._facts_by_default(),
             ignored=self.ignore,
             is_expired=lambda key: self._entries.usable_since(key) is None,
         )

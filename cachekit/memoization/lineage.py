@@ -203,8 +203,15 @@ _ANNOTATIONS["arguments"] = "dict[str, dict[str, Any]]"  # only people read them
 
 # Fields that records of the first days did not have.
 _ADDED = {
-    *("main", "value", "items", "arrays", "parents", "children", "files"),
-    *("warnings", "git"),
+    "main",
+    "value",
+    "items",
+    "arrays",
+    "parents",
+    "children",
+    "files",
+    "warnings",
+    "git",
 }
 
 # The fields that `Record.to_json` does not write by hand, and what they are at first.

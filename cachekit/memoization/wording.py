@@ -153,7 +153,8 @@ def _wrapped_code(text: str, sign: str) -> Iterator[str]:
 
 def _wrapped(text: str, first: str = "  ", rest: str = "      ") -> list[str]:
     return textwrap.wrap(
-        *(text, WIDTH),
+        text,
+        WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
         break_on_hyphens=False,

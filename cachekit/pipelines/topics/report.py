@@ -33,8 +33,13 @@ def tables(result: Result) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]
         ),
         "matches.csv": (
             [
-                *("model", "topic", "other_model", "other_topic"),
-                *("cosine", "jaccard", "shared_words"),
+                "model",
+                "topic",
+                "other_model",
+                "other_topic",
+                "cosine",
+                "jaccard",
+                "shared_words",
             ],
             list(_match_rows(result)),
         ),
