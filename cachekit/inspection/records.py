@@ -5,13 +5,13 @@ To read a record takes longer than to list its entry, and on a remote store a re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from cachekit.errors import EntryNotFound, StoreError
 from cachekit.memoization import Record
+from cachekit.memoization.lineage import seconds_in
 from cachekit.stores import DictStore, EntryInfo, EntryKey, LocalStore, Store
 from cachekit.stores.names import RECORD, folder_name
 
@@ -26,10 +26,6 @@ READERS = 16
 
 # A record may be damaged; that of another entry of the function then has its name.
 _MOST_READ = 5
-
-# In a text a quote has a backslash before it, so that this is found in none. To read
-# all of a record takes ten times as long.
-_SECONDS = re.compile(rb'"seconds_computing": ?([0-9][0-9.e+-]*)[,\s}]')
 
 
 def unwatched(found: Iterable[EntryInfo]) -> Iterable[EntryInfo]:
@@ -141,11 +137,7 @@ def _function_of(store: Store, key: EntryKey) -> str | None:
 
 
 def _seconds_of(store: Store, key: EntryKey) -> float:
-    found = _SECONDS.search(_read(store, key) or b"")
-    try:
-        return float(found[1]) if found else 0.0
-    except ValueError:
-        return 0.0
+    return seconds_in(_read(store, key)) or 0.0
 
 
 def _read(store: Store, key: EntryKey) -> bytes | None:

@@ -377,7 +377,7 @@ def _read_record(store: Store, key: EntryKey) -> Record | None:
     content = store.read(key, RECORD)
     try:
         return None if content is None else Record.from_json(content)
-    except (ValueError, RecursionError):
+    except ValueError:  # a damaged record hides nothing but itself
         return None
 
 

@@ -136,7 +136,7 @@ class ReadableEntries:
     def facts(self, key: EntryKey) -> lineage.Record | None:
         """Return the record of an entry; None if it is gone or makes no sense."""
         try:
-            content = self.store.read(key, "record.json")
+            content = self.store.read(key, RECORD)
             return None if content is None else lineage.Record.from_json(content)
         except (OSError, StoreError, ValueError):
             return None

@@ -29,6 +29,7 @@ from cachekit.memoization.options import Policies
 from cachekit.memoization.running import Running
 from cachekit.serialization import ItemWriter, is_items, read_items
 from cachekit.stores import EntryKey, Staging
+from cachekit.stores.names import VALUE
 
 R = TypeVar("R")
 
@@ -247,7 +248,7 @@ class Recorder(_Closable):
     def _open(self) -> None:
         if self._entries.store.is_read_only and not self._is_strict:
             return
-        self._file = self._call.begin().open("value")
+        self._file = self._call.begin().open(VALUE)
         seal = self._entries.seal(self._call.key.entry)
         self._writer = ItemWriter(self._file, self._entries.policies.codec, seal)
 
@@ -348,11 +349,7 @@ class StreamEntries(Entries):
 
     def put(self, call: Running, value: Iterable[Any]) -> None:  # type: ignore[override]
         """Store items that were not computed here; raise what goes wrong."""
-        recorder, items, returned = (
-            Recorder(self, call, is_strict=True),
-            iter(value),
-            None,
-        )
+        recorder, items = Recorder(self, call, is_strict=True), iter(value)
         with contextlib.closing(recorder):
             recorder.begin()
             while True:
