@@ -393,8 +393,11 @@ class MemorizedFunc(Wrapper[P, R]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name where the name leads here, else with the function."""
-        made_of = (type(self), self.func, self.memory, self._options)
-        return self.global_name() or (_memorize, made_of)
+        return self.global_name() or self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """Return what it is made anew of, as `__reduce__` does."""
+        return (_memorize, (type(self), self.func, self.memory, self._options))
 
     def __cachekit_hash__(self) -> object:
         """Count, as an argument or a global, by the code of the function."""

@@ -153,7 +153,7 @@ class ReadableEntries:
         if hit is None:
             return None
         self.memory.counter.hit(key)
-        if self.policies.verbose > 0:
+        if self.policies.verbose > 0:  # else each hit would wait for the logger
             self.log.debug("loaded %s, %s", self.name, key.digest)
         if tier is not None:
             record = self.facts(key)

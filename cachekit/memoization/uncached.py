@@ -96,7 +96,11 @@ class NotMemorizedFunc(Wrapper[P, R]):
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return self.global_name() or (type(self), (self.func,))
+        return self.global_name() or self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """Return what it is made anew of, as `__reduce__` does."""
+        return (type(self), (self.func,))
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function; return its result, and no metadata."""

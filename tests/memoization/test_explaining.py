@@ -462,7 +462,10 @@ def test_the_last_call_is_told_though_a_default_has_no_digest(
 
     fit(1, lock=None)
 
-    assert fit.explain_again().is_hit
+    found = fit.explain_again()
+
+    assert found is not None
+    assert found.is_hit
 
 
 def test_the_last_call_leaves_out_what_is_ignored_now(
