@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import click
 
-from cachekit.cli.printing import echo, plain, shorten
+from cachekit.cli.printing import echo, shorten
+from cachekit.texts import plain
 
 
 def print_columns(

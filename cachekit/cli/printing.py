@@ -19,6 +19,7 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_size
 from cachekit.stores import Store
+from cachekit.texts import cut, plain
 
 T = TypeVar("T")
 
@@ -42,13 +43,6 @@ def echo(text: str, *, err: bool = False) -> None:
     A store may hold what others wrote.
     """
     click.echo("\n".join(plain(line) for line in text.split("\n")), err=err)
-
-
-def plain(line: str) -> str:
-    """Write out what a terminal would obey."""
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def print_diff_line(line: str) -> None:
@@ -118,7 +112,7 @@ def shorten(text: str, width: int, *, at_start: bool) -> str:
     """Cut a text: a function's name at its start, since its end tells it apart."""
     if len(text) <= width:
         return text
-    return f"…{text[-width + 1 :]}" if at_start else f"{text[: width - 1]}…"
+    return f"…{text[-width + 1 :]}" if at_start else cut(text, width)
 
 
 def _width_of_a_pipe() -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from cachekit import __version__
 from cachekit.hashing import HASH_VERSION, main_name
 from cachekit.memoization.call import digest_of
+from cachekit.texts import cut, plain
 
 # What a person sees of an argument. Longer, and records outweigh results.
 LONGEST_REPR = 80
@@ -354,9 +355,7 @@ def _describe(value: object) -> str:
         text = _shape_or_text(value)
     except Exception as error:  # noqa: BLE001  (attributes and repr are user's code)
         return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    if not str.isprintable(text):
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…"
+    return cut(plain(text), LONGEST_REPR)
 
 
 def _shape_or_text(value: Any) -> str:
@@ -369,7 +368,7 @@ def _shape_or_text(value: Any) -> str:
         return f"<{type(value).__name__} {shape}{dtype}>"
     if isinstance(value, (bytes, bytearray, str)):  # reprlib would take all of it
         return repr(value[:LONGEST_REPR])
-    return _Repr.repr(value)
+    return _SHORT.repr(value)
 
 
 class _ShortRepr(reprlib.Repr):
@@ -380,5 +379,5 @@ class _ShortRepr(reprlib.Repr):
         return repr(x)[: LONGEST_REPR + 1]
 
 
-_Repr = _ShortRepr()
-_Repr.maxstring = _Repr.maxother = _Repr.maxlong = LONGEST_REPR
+_SHORT = _ShortRepr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = LONGEST_REPR

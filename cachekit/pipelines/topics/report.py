@@ -14,6 +14,7 @@ from cachekit.pipelines.topics.crawl import NoPage, Progress
 from cachekit.pipelines.topics.findings import Result
 from cachekit.pipelines.topics.model import Topic, heaviest, heaviest_topics
 from cachekit.pipelines.topics.similarity import count_pairs
+from cachekit.texts import cut
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -117,8 +118,7 @@ def _map_rows(result: Result) -> Iterator[tuple[Any, ...]]:
 def short_names(topics: Sequence[Topic]) -> list[str]:
     """Return a name for each topic: its number and its first words."""
     first_words = [
-        ", ".join(_shortened(word, 15) for word, _ in topic.words[:3])
-        for topic in topics
+        ", ".join(cut(word, 15) for word, _ in topic.words[:3]) for topic in topics
     ]
     return [f"{n} {words}" for n, words in enumerate(first_words, start=1)]
 
@@ -246,7 +246,7 @@ def _echo_missing(kind: str, missing: Sequence[NoPage], max_listed: int) -> None
     click.echo(f"{_count(len(missing), 'page')} {kind}:")
     for visit in missing[:max_listed]:
         # A long path must not hide the reason.
-        path, reason = _shortened(visit.path, 38), _shortened(visit.reason, 37)
+        path, reason = cut(visit.path, 38), cut(visit.reason, 37)
         click.echo(f"  {path}: {reason}")
     if len(missing) > max_listed:
         click.echo(f"  and {len(missing) - max_listed} more")
@@ -277,7 +277,3 @@ def _number(score: float) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
