@@ -44,13 +44,7 @@ def to_frame(reports: Iterable[Any]) -> pd.DataFrame:
     ImportError
         If pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            "to_frame() needs pandas, which is not installed; get it with: "
-            "python -m pip install pandas"
-        ) from error
+    pd = imported_pandas()
     made = list(reports)
     _read_records(made)
     frame = pd.DataFrame([_row(report) for report in made])
@@ -58,6 +52,18 @@ def to_frame(reports: Iterable[Any]) -> pd.DataFrame:
         if name in frame:
             frame[name] = pd.to_datetime(frame[name], utc=True)
     return frame
+
+
+def imported_pandas() -> Any:
+    """Return pandas, or say how to get it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "to_frame() needs pandas, which is not installed; get it with: "
+            "python -m pip install pandas"
+        ) from error
+    return pandas
 
 
 def _read_records(reports: Iterable[Any]) -> None:

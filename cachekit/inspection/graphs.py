@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from cachekit.errors import EntryNotFound
+from cachekit.inspection.frames import imported_pandas
 from cachekit.inspection.records import Watch, read_many, read_record, unwatched
 from cachekit.inspection.reports import find
 from cachekit.memoization import Record
@@ -108,13 +109,7 @@ class Graph:
 
     def to_frame(self) -> Any:
         """Return the edges as a table of pandas, one a row."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas; get it with: python -m pip install pandas"
-            ) from error
-
+        pd = imported_pandas()
         columns = list(Edge.__dataclass_fields__)
         return pd.DataFrame([asdict(edge) for edge in self.edges], columns=columns)
 

@@ -12,6 +12,7 @@ from cachekit.errors import EntryNotFound, StoreError
 from cachekit.inspection.choosing import NO_CONDITIONS, Conditions, Order, in_order
 from cachekit.inspection.locating import location_for
 from cachekit.inspection.records import (
+    SAMPLES,
     Watch,
     folders_named,
     function_names,
@@ -28,9 +29,6 @@ from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store
 # A digest is found by its first digits, but not by fewer than these.
 SHORTEST_PREFIX = 4
 _LIKE_A_DIGEST = re.compile(r"[0-9a-f]{1,32}")
-
-# So many entries of a group are remembered, of which one has a record that is whole.
-_SAMPLES = 5
 
 Group = TypeVar("Group", bound=Hashable)
 
@@ -243,7 +241,7 @@ def sum_up(
         total.size += size
         if last_used > total.last_used:
             total.last_used = last_used
-        if total.calls <= _SAMPLES:
+        if total.calls <= SAMPLES:
             total.samples.append(key)
         count = hits.get(key) if hits else 0
         if count:
@@ -387,7 +385,7 @@ def _folders(store: Store, stored: Iterable[EntryInfo]) -> dict[str, str]:
     samples: dict[str, list[EntryKey]] = {}
     for info in stored:
         group = samples.setdefault(info.key.function, [])
-        if len(group) < _SAMPLES:
+        if len(group) < SAMPLES:
             group.append(info.key)
     return function_names(store, {**samples})
 
