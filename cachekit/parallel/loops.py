@@ -12,30 +12,21 @@ the user's generator. Workers only run batches, and say when one is done.
 
 from __future__ import annotations
 
-import ast
 import itertools
-import operator
 import signal
 import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import (
-    Callable,
-    Generator,
-    Hashable,
-    Iterable,
-    Iterator,
-    Sized,
-)
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sized
 from multiprocessing import TimeoutError as TaskTimeout
 from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import CacheKitError
 from cachekit.parallel import board
 from cachekit.parallel.backends import ProcessBackend
-from cachekit.parallel.batching import BatchSizer
+from cachekit.parallel.batching import BatchSizer, most_in_flight
 from cachekit.parallel.cached import (
     Plan,
     Reference,
@@ -584,55 +575,6 @@ def raise_failure(failure: Failure) -> None:
     error = failure.error
     error.add_note(failure.note())
     raise error
-
-
-def most_in_flight(pre_dispatch: int | str, workers: int) -> int:
-    """Return how many batches may be under way.
-
-    Raises
-    ------
-    ValueError
-        If `pre_dispatch` is not understood.
-    """
-    if pre_dispatch == "all":
-        return 1 << 62
-    if isinstance(pre_dispatch, str):
-        value = _evaluate(pre_dispatch.replace("n_jobs", str(workers)))
-    else:
-        value = pre_dispatch
-    return max(int(value), 1)
-
-
-def _evaluate(text: str) -> float:
-    if len(text) > 30:
-        raise ValueError(f"pre_dispatch={text!r} is longer than it should be")
-    try:
-        return _value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, TypeError, KeyError, ZeroDivisionError) as error:
-        raise ValueError(
-            f"pre_dispatch={text!r} is neither 'all', nor a number, nor a sum such as "
-            f"'2 * n_jobs'"
-        ) from error
-
-
-def _value(node: ast.AST) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return node.value
-    if isinstance(node, ast.BinOp):
-        return float(_OPERATORS[type(node.op)](_value(node.left), _value(node.right)))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
-    raise TypeError(node)
-
-
-_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
 
 
 def _exit_name(code: int) -> str:
