@@ -44,13 +44,13 @@ def to_frame(reports: Iterable[Any]) -> pd.DataFrame:
     ImportError
         If pandas is not installed.
     """
-    pd = imported_pandas()
+    pandas = imported_pandas()
     made = list(reports)
     _read_records(made)
-    frame = pd.DataFrame([_row(report) for report in made])
+    frame: pd.DataFrame = pandas.DataFrame([_row(report) for report in made])
     for name in ("last_used", "started"):
         if name in frame:
-            frame[name] = pd.to_datetime(frame[name], utc=True)
+            frame[name] = pandas.to_datetime(frame[name], utc=True)
     return frame
 
 
