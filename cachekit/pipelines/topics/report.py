@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from cachekit.amounts import counted
 from cachekit.pipelines.topics.crawl import NoPage, Progress
 from cachekit.pipelines.topics.findings import Result
 from cachekit.pipelines.topics.model import Topic, heaviest, heaviest_topics
@@ -158,7 +159,7 @@ class CrawlBar:
         if self._bar is not None:
             self._bar.close()
         if isinstance(error, KeyboardInterrupt):
-            pages = _count(self.pages_kept, "page")
+            pages = counted(self.pages_kept, "page")
             click.echo(f"{pages} read so far, and kept in the cache.", err=True)
 
     def update(self, progress: Progress) -> None:
@@ -221,7 +222,7 @@ def echo_crawl(result: Result, *, max_listed: int) -> None:
     _echo_missing("broken", crawl.broken, max_listed)
     _echo_missing("skipped", crawl.skipped, max_listed)
     if n_wordless := len(crawl.pages) - len(result.pages):
-        pages = _count(n_wordless, "page")
+        pages = counted(n_wordless, "page")
         click.echo(f"{pages} left out: without any of the words that are counted.")
     if crawl.gave_up:
         click.echo(
@@ -243,7 +244,7 @@ def echo_unsettled(result: Result) -> None:
 def _echo_missing(kind: str, missing: Sequence[NoPage], max_listed: int) -> None:
     if not missing:
         return
-    click.echo(f"{_count(len(missing), 'page')} {kind}:")
+    click.echo(f"{counted(len(missing), 'page')} {kind}:")
     for visit in missing[:max_listed]:
         # A long path must not hide the reason.
         path, reason = cut(visit.path, 38), cut(visit.reason, 37)
@@ -273,7 +274,3 @@ def _print(table: Table) -> None:
 
 def _number(score: float) -> str:
     return "" if math.isnan(score) else f"{score:.2f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
