@@ -21,8 +21,6 @@ from cachekit.memoization.lineage import describe_arguments
 # A document of a later format is passed over.
 FORMAT = 1
 
-STATUSES = ("running", "finished", "failed", "interrupted")
-
 
 @dataclass(frozen=True, kw_only=True)
 class CallRecord:
