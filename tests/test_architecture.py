@@ -16,6 +16,7 @@ ROOT = Path(cachekit.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "amounts": set(),
     "logger": set(),
+    "texts": set(),
     "errors": set(),
     "hashing": set(),
     "serialization": set(),
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"memoization/memory.py": {"inspection"}}
 
 # Who imports nothing of ours, and is imported by everybody.
-GROUND = {"amounts", "errors", "logger"}
+GROUND = {"amounts", "errors", "logger", "texts"}
 
 # The public names, imported lazily: it leads everywhere.
 FACE = "__init__"

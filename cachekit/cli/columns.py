@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from collections.abc import Sequence
 
 import click
 
-from cachekit.cli.printing import echo, plain, shorten
+from cachekit.cli.printing import echo, line_width, shorten
+from cachekit.texts import plain
 
 
 def print_columns(
@@ -43,11 +41,3 @@ def print_columns(
             echo(line)
         else:
             click.secho(line, bold=True)
-
-
-def line_width() -> int:
-    """Return how wide lines may be: a pipe takes more than a terminal."""
-    if sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) > 0 else 200

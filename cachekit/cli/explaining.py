@@ -13,7 +13,8 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_duration, format_size
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import echo, plain, print_diff_line, print_json
+from cachekit.cli.printing import echo, print_diff_line, print_json
+from cachekit.texts import plain
 
 # Places in which results differ that are shown.
 _MOST_LEAVES = 20

@@ -73,7 +73,7 @@ def graph(
         found = graph_of_run(of_run)
     else:
         found = inspection.graph(
-            *(store, name), up=up, down=down, depth=depth, watch=with_progress
+            store, name, up=up, down=down, depth=depth, watch=with_progress
         )
     if as_json or form == "json":
         print_json(asdict(found))

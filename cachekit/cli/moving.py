@@ -15,7 +15,7 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_size
 from cachekit.cli.options import json_option, store_option
-from cachekit.cli.printing import print_json
+from cachekit.cli.printing import echo, print_json
 from cachekit.errors import StoreError
 from cachekit.inspection import Listed, Transfer
 from cachekit.stores import Store
@@ -132,9 +132,9 @@ def _print_transfer(
 def _say(what: str, done: Transfer, *, err: bool = False) -> None:
     there = f", {done.present:,} were there already" if done.present else ""
     size = format_size(done.bytes)
-    click.echo(f"{what}: {counted(done.copied, 'entry')}, {size}{there}.", err=err)
+    echo(f"{what}: {counted(done.copied, 'entry')}, {size}{there}.", err=err)
     for path, why in done.failures:
-        click.echo(f"Not copied: {path}: {why}", err=True)
+        echo(f"Not copied: {path}: {why}", err=True)
 
 
 def _exit_if_failed(*done: Transfer) -> None:

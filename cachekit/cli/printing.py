@@ -19,6 +19,7 @@ import click
 from cachekit import inspection
 from cachekit.amounts import counted, format_size
 from cachekit.stores import Store
+from cachekit.texts import cut, plain
 
 T = TypeVar("T")
 
@@ -42,13 +43,6 @@ def echo(text: str, *, err: bool = False) -> None:
     A store may hold what others wrote.
     """
     click.echo("\n".join(plain(line) for line in text.split("\n")), err=err)
-
-
-def plain(line: str) -> str:
-    """Write out what a terminal would obey."""
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def print_diff_line(line: str) -> None:
@@ -90,7 +84,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     flexible = 0 if header[0] == "function" else 1
     rest = sum(widths) - widths[flexible] + 2 * (len(header) - 1)
     # Piped, a table keeps its full width: a script or a pager wants whole lines.
-    widths[flexible] = min(widths[flexible], max(12, _width() - rest))
+    widths[flexible] = min(widths[flexible], max(12, line_width() - rest))
     is_text = [column in {"function", "entry", "arguments"} for column in header]
     lines = []
     for row in whole:
@@ -118,12 +112,7 @@ def shorten(text: str, width: int, *, at_start: bool) -> str:
     """Cut a text: a function's name at its start, since its end tells it apart."""
     if len(text) <= width:
         return text
-    return f"…{text[-width + 1 :]}" if at_start else f"{text[: width - 1]}…"
-
-
-def _width_of_a_pipe() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) > 0 else 200
+    return f"…{text[-width + 1 :]}" if at_start else cut(text, width)
 
 
 def print_facts(lines: Sequence[tuple[str, str]]) -> None:
@@ -132,7 +121,7 @@ def print_facts(lines: Sequence[tuple[str, str]]) -> None:
     A path stays whole, whatever its length, so that it can be copied.
     """
     width = max(len(label) for label, _ in lines)
-    room = max(20, _width() - width - 2)
+    room = max(20, line_width() - width - 2)
     for label, text in lines:
         pieces = textwrap.wrap(
             text, room, break_long_words=False, break_on_hyphens=False
@@ -147,7 +136,7 @@ def print_bars(rows: Sequence[tuple[str, float, str]]) -> None:
         return
     sizes = [format_size(size) for _, size, _ in rows]
     columns = max(map(len, sizes)), max(len(note) for _, _, note in rows)
-    room = _width() - sum(columns) - 6
+    room = line_width() - sum(columns) - 6
     widest = max(len(label) for label, _, _ in rows)
     # Long labels take of the bars what is more than these need to tell sizes apart.
     length = min(_WIDEST_BAR, max(_NARROWEST_BAR, room - widest))
@@ -208,11 +197,12 @@ def _can_show(text: str) -> bool:
     return True
 
 
-def _width() -> int:
+def line_width() -> int:
     """Return how wide lines may be: a pipe takes more than a terminal."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns
-    return _width_of_a_pipe()
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) > 0 else 200
 
 
 def entry_facts(store: Store, entry: inspection.EntryReport) -> dict[str, object]:
@@ -231,10 +221,7 @@ def entry_facts(store: Store, entry: inspection.EntryReport) -> dict[str, object
 
 def call_text(entry: inspection.EntryReport) -> str:
     """Write the arguments of a call in short."""
-    if entry.record is None:
-        return "record missing or damaged"
-    arguments = entry.record.arguments.items()
-    return ", ".join(f"{name}={facts.get('repr', '?')}" for name, facts in arguments)
+    return entry.call if entry.record else "record missing or damaged"
 
 
 def ago(moment: float) -> str:

@@ -9,6 +9,7 @@ from cachekit.amounts import counted, format_duration, format_size
 from cachekit.cli.columns import print_columns
 from cachekit.cli.printing import echo
 from cachekit.experiments import RunRecord
+from cachekit.experiments.environment import machine_parts
 
 
 def fact_lines(run: RunRecord) -> Iterator[tuple[str, str]]:
@@ -75,18 +76,8 @@ def _commit(git: Mapping[str, Any]) -> str:
 
 
 def _machine(run: RunRecord) -> str:
-    hardware = run.hardware
-    memory = hardware.get("memory")
-    gpus = hardware.get("gpus")
-    parts = [
-        f"{run.user}@{run.host}" if run.user else run.host,
-        str(hardware.get("cpu") or ""),
-        f"{hardware['cores']} cores" if hardware.get("cores") else "",
-        f"{format_size(memory)} of memory" if isinstance(memory, int) else "",
-        ", ".join(map(str, gpus)) if isinstance(gpus, list) else "",
-        str(hardware.get("system") or ""),
-    ]
-    return ", ".join(part for part in parts if part)
+    where = f"{run.user}@{run.host}" if run.user else run.host
+    return ", ".join([where, *machine_parts(run.hardware)])
 
 
 def _cache(run: RunRecord) -> str:

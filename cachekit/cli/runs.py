@@ -55,17 +55,7 @@ def runs(
 def _row(run: RunRecord) -> tuple[str, ...]:
     took = "" if run.status == "running" else format_duration(run.seconds)
     metrics = "  ".join(f"{name}={value:.4g}" for name, value in run.metrics.items())
-    return (run.id, run.name, ago(began(run)), took, run.status, metrics)
-
-
-def began(run: RunRecord) -> float:
-    """Return when a run began, in seconds since 1970."""
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(run.started).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0
+    return (run.id, run.name, ago(run.began), took, run.status, metrics)
 
 
 def facts_of(run: RunRecord) -> dict[str, Any]:
@@ -133,7 +123,7 @@ def diff(before: str, now: str, location: str | None, as_json: bool) -> None:
         echo(f"{one.id} and {other.id}:\nnothing that is recorded differs.")
         return
     for label, run in (("before", one), ("now", other)):
-        echo(f"{label:<6}  {run.id}  {run.name}, {ago(began(run))}")
+        echo(f"{label:<6}  {run.id}  {run.name}, {ago(run.began)}")
     echo("")
     rows = [(this.subject, this.name, this.before, this.now) for this in found.changes]
     print_columns(("what", "name", "before", "now"), rows, longest=30)

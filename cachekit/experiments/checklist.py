@@ -15,6 +15,7 @@ from typing import Any
 from cachekit.amounts import counted, format_duration, format_size
 from cachekit.experiments.again import bundled
 from cachekit.experiments.comparing import short_text
+from cachekit.experiments.environment import machine_parts
 from cachekit.experiments.record import RunRecord
 
 _SOURCE = (
@@ -296,18 +297,7 @@ def _unseeded(run: RunRecord) -> dict[str, Any]:
 
 
 def _machine(run: RunRecord) -> Point:
-    hardware = run.hardware
-    memory, gpus = hardware.get("memory"), hardware.get("gpus")
-    parts = [
-        str(hardware.get("cpu") or ""),
-        counted(hardware["cores"], "core")
-        if isinstance(hardware.get("cores"), int)
-        else "",
-        f"{format_size(memory)} of memory" if isinstance(memory, int) else "",
-        ", ".join(map(str, gpus)) if isinstance(gpus, list) else "",
-        str(hardware.get("system") or ""),
-    ]
-    text = "; ".join(part for part in parts if part)
+    text = "; ".join(machine_parts(run.hardware))
     missing = "" if text else "the run did not reach its end"
     return Point("The machine.", f"{text}." if text else "", missing)
 

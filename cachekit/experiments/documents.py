@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from cachekit.errors import CacheWarning, EntryNotFound, StoreError
 from cachekit.experiments.record import RunRecord
-from cachekit.stores import DictStore, LocalStore, Store
+from cachekit.inspection.records import read_many
+from cachekit.stores import Store
 from cachekit.stores.names import RUNS
-
-# Requests to a remote store at once.
-_READERS = 16
 
 
 def runs(store: Store) -> list[RunRecord]:
@@ -28,12 +24,7 @@ def runs(store: Store) -> list[RunRecord]:
     list of RunRecord
         What is damaged is left out, with a `CacheWarning`.
     """
-    paths = _paths(store)
-    if isinstance(store, LocalStore | DictStore) or len(paths) < 2:
-        found = [_read(store, path) for path in paths]
-    else:
-        with ThreadPoolExecutor(_READERS, "cachekit-runs") as pool:
-            found = list(pool.map(lambda path: _read(store, path), paths))
+    found = read_many(store, _paths(store), _read)
     return [one for one in found if one is not None]
 
 
@@ -98,12 +89,8 @@ def remove_run(store: Store, id: str) -> None:  # noqa: A002
 def _paths(store: Store) -> list[str]:
     """Return the places of documents, the newest first."""
     return sorted(
-        (path for path in _documents(store) if path.endswith(".json")), reverse=True
+        (path for path in store.documents(RUNS) if path.endswith(".json")), reverse=True
     )
-
-
-def _documents(store: Store) -> Iterable[str]:
-    return store.documents(RUNS)
 
 
 def _path_of(name: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cachekit.amounts import counted, format_size
+
 # What else decides what a program computes, and is no secret.
 _VARIABLES = (
     "PYTHONHASHSEED",
@@ -137,6 +139,20 @@ def describe_hardware() -> dict[str, Any]:
         "gpus": _gpus(),
         "system": platform.platform(),
     }
+
+
+def machine_parts(hardware: Mapping[str, Any]) -> list[str]:
+    """Say what a machine is, as far as it was described."""
+    cores, memory = hardware.get("cores"), hardware.get("memory")
+    gpus = hardware.get("gpus")
+    parts = [
+        str(hardware.get("cpu") or ""),
+        counted(cores, "core") if isinstance(cores, int) else "",
+        f"{format_size(memory)} of memory" if isinstance(memory, int) else "",
+        ", ".join(map(str, gpus)) if isinstance(gpus, list) else "",
+        str(hardware.get("system") or ""),
+    ]
+    return [part for part in parts if part]
 
 
 def _cpu() -> str:

@@ -16,12 +16,10 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-from cachekit.memoization.lineage import describe_arguments, timestamp
+from cachekit.memoization.lineage import describe_arguments
 
 # A document of a later format is passed over.
 FORMAT = 1
-
-STATUSES = ("running", "finished", "failed", "interrupted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +132,14 @@ class RunRecord:
     cache: dict[str, float] = field(default_factory=dict)
     store: str = ""
     cachekit: str = ""
+
+    @property
+    def began(self) -> float:
+        """When it began, in seconds since 1970; 0 if no clock has that date."""
+        try:
+            return datetime.fromisoformat(self.started).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
 
     def to_json(self) -> bytes:
         """Write the record as JSON; numbers that JSON has not are texts."""
@@ -270,11 +276,6 @@ def new_id(seconds: float | None = None) -> str:
     moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, UTC)
     milliseconds = moment.microsecond // 1000
     return f"{moment:%Y%m%d-%H%M%S}-{milliseconds:03d}{secrets.token_hex(2)}"
-
-
-def started_at(seconds: float) -> str:
-    """Write seconds since 1970 as a record does."""
-    return timestamp(seconds)
 
 
 def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,9 +27,9 @@ from cachekit.experiments.record import (
     RunRecord,
     new_id,
     plain_values,
-    started_at,
 )
 from cachekit.memoization import File, Memory, Tally, default_memory
+from cachekit.memoization.lineage import timestamp
 from cachekit.memoization.running import listing_calls, note_child
 from cachekit.stores import EntryKey, Store
 
@@ -73,7 +73,7 @@ class Recording:
             id=self._run.id,
             name=self._run.name,
             status="running",
-            started=started_at(self._started),
+            started=timestamp(self._started),
             parameters=_or({}, lambda: plain_values(self._run.parameters)),
             git=_or(None, _repository),
             command=_or({}, environment.describe_command),

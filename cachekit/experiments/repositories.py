@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cachekit.errors import CacheKitError
+from cachekit.memoization.repositories import git_command
 
 # A repository that takes longer to tell its state is not waited for.
 TIMEOUT_SECONDS = 10.0
@@ -64,11 +65,9 @@ def describe_repository(source: Path) -> dict[str, Any] | None:
 def _diff_of_new_file(root: Path, name: str) -> str:
     try:
         # That two files differ is exit code 1.
-        return git(
-            *(root, "diff", "--no-index", *_PLAIN_DIFF, *_PREFIXES),
-            *("--", "/dev/null", name),
-            allowed=(0, 1),
-        )
+        files = ("--", "/dev/null", name)
+        options = ("--no-index", *_PLAIN_DIFF, *_PREFIXES)
+        return git(root, "diff", *options, *files, allowed=(0, 1))
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
 
@@ -138,10 +137,8 @@ def git(
     OSError, subprocess.SubprocessError
         If there is no git, or it fails or takes too long.
     """
-    # Without the program that a repository may name to watch its files.
-    options = ["--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder)]
     done = subprocess.run(
-        ["git", *options, *words],
+        git_command(folder, *words),
         capture_output=True,
         check=False,
         timeout=patience,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 from cachekit.errors import CacheKitError, UntrustedContent
@@ -92,7 +93,7 @@ def compare_steps(
     Comparison
         Without a difference if each step was made again, with the same result.
     """
-    left = list(now.calls)
+    left = _by_arguments(now.calls)
     measured: dict[str, None] = {}
     renamed: dict[str, str] = {}  # digests of what measures, to those of now
     for number, call in enumerate(before.calls, 1):
@@ -103,11 +104,13 @@ def compare_steps(
                 name: renamed.get(one, one) for name, one in call.arguments.items()
             },
         )
-        again = _same_call(expected, left)
+        same = left.get(_called(expected), [])
+        again = _same_call(call, same)
         if again is None:
-            found = _other_arguments(place, expected, left)
+            others = [*chain(*left.values())]
+            found = _other_arguments(place, expected, others)
             return Comparison(found, tuple(measured))
-        left.remove(again)
+        same.remove(again)
         if again.value == call.value and call.value is not None:
             continue
         detail: str | None = None
@@ -115,8 +118,8 @@ def compare_steps(
             leaves = _leaves(call, store, again, other_store)
             if not leaves:  # they have no digests, and are equal
                 continue
-            others = [leaf for leaf in leaves if not is_measured(leaf.path)]
-            detail = _text(others[0]) if others else None
+            plain = [leaf for leaf in leaves if not is_measured(leaf.path)]
+            detail = _text(plain[0]) if plain else None
         if detail is not None:
             if again.fingerprint == call.fingerprint:
                 step = StepDifference(*place, "result", detail)
@@ -130,20 +133,30 @@ def compare_steps(
     return Comparison(None, tuple(measured))
 
 
-def _same_call(call: CallRecord, calls: Sequence[CallRecord]) -> CallRecord | None:
-    """Find a call with the same arguments; one by the same code, if there is one."""
-    arguments = _compared(call)
-    same = [
-        one
-        for one in calls
-        if one.function == call.function and _compared(one) == arguments
-    ]
+# A function's name, and the digests of the arguments that are compared.
+_Called = tuple[str, frozenset[tuple[str, str]]]
+
+
+def _called(call: CallRecord) -> _Called:
+    arguments = call.arguments.items()
+    return call.function, frozenset(one for one in arguments if not is_measured(one[0]))
+
+
+def _by_arguments(calls: Iterable[CallRecord]) -> dict[_Called, list[CallRecord]]:
+    """Put the calls of one function with the same arguments together.
+
+    A run may list thousands, of which each would be compared with each.
+    """
+    found: dict[_Called, list[CallRecord]] = {}
+    for call in calls:
+        found.setdefault(_called(call), []).append(call)
+    return found
+
+
+def _same_call(call: CallRecord, same: Sequence[CallRecord]) -> CallRecord | None:
+    """Choose of calls with the same arguments one by the same code, if there is one."""
     by_same_code = [one for one in same if one.key == call.key]
     return next(iter(by_same_code or same), None)
-
-
-def _compared(call: CallRecord) -> dict[str, str]:
-    return {n: one for n, one in call.arguments.items() if not is_measured(n)}
 
 
 def _other_arguments(
@@ -205,8 +218,9 @@ def _units(
 def code_changes(before: RunRecord, now: RunRecord) -> list[str]:
     """Name the functions that have other code, called with the same arguments."""
     found: dict[str, None] = {}
+    calls = _by_arguments(now.calls)
     for call in before.calls:
-        again = _same_call(call, now.calls)
+        again = _same_call(call, calls.get(_called(call), []))
         if again is not None and again.fingerprint != call.fingerprint:
             found[call.function] = None
     return list(found)

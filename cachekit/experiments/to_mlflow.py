@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ def _export(client: Any, uri: str, run: RunRecord) -> Exported:
         same = client.search_runs([experiment], f"tags.`cachekit.run` = '{run.id}'")
         if same:
             return Exported(uri, same[0].info.run_id, is_new=False)
-    start = round(1000 * datetime.fromisoformat(run.started).timestamp())
+    start = round(1000 * run.began)
     end = start + round(1000 * run.seconds)
     made = client.create_run(
         experiment, start_time=start, tags=_tags(run), run_name=run.id

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cachekit.experiments.record import RunRecord
 from cachekit.inspection import Edge, Graph, Node, graph
-from cachekit.inspection.records import read_record
+from cachekit.inspection.records import key_of, read_record
 from cachekit.stores import EntryInfo, EntryKey, ReadOnlyStore, Store
 
 # Of more calls, the graph of their functions says more.
@@ -34,7 +34,7 @@ class RunEntries(ReadOnlyStore):
         met: set[str] = set()
         while waiting:
             path = waiting.pop()
-            key = _key_of(path)
+            key = key_of(path)
             record = None if key is None or path in met else read_record(self, key)
             met.add(path)
             if key is not None and record is not None:
@@ -57,15 +57,6 @@ class RunEntries(ReadOnlyStore):
     def hits(self) -> dict[str, int]:
         """Return nothing: it is not asked here."""
         return {}
-
-
-def _key_of(path: str) -> EntryKey | None:
-    """Read the path of an entry: ``"f/3f9c…/ab/cdef…"``."""
-    parts = path.split("/")
-    if len(parts) != 4:
-        return None
-    folder, fingerprint, prefix, rest = parts
-    return EntryKey(folder, fingerprint, prefix + rest)
 
 
 def entries_of_run(store: Store, run: RunRecord) -> RunEntries:

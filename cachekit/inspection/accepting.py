@@ -94,7 +94,10 @@ def propose(
         )
     changes = compare_code(code, cached._code.describe())
     return Proposal(
-        *(name, now, counts_as, tuple(versions[counts_as])),
+        function=name,
+        fingerprint=now,
+        counts_as=counts_as,
+        entries=tuple(versions[counts_as]),
         last_used=_last_use(versions[counts_as]),
         units=tuple(map(with_statements, changes)),
         own=len(own),

@@ -11,6 +11,7 @@ from typing import Any
 from cachekit.amounts import counted
 from cachekit.hashing import digest
 from cachekit.memoization.comparing import diff_lines
+from cachekit.texts import cut, plain
 
 # What is told at most.
 MOST_LEAVES = 100
@@ -357,8 +358,10 @@ def _table(path: str, one: Any, other: Any) -> list[Leaf]:
         number += len(places)
         cells += [
             Cell(
-                *(str(one.index[place]), str(name)),
-                *(_short(before.iloc[place]), _short(now.iloc[place])),
+                row=str(one.index[place]),
+                column=str(name),
+                before=_short(before.iloc[place]),
+                now=_short(now.iloc[place]),
             )
             for place in places[: MOST_CELLS - len(cells)]
         ]
@@ -405,15 +408,16 @@ def _short(value: object) -> str:
     if _is_of(value, "numpy", "generic"):
         value = value.item()  # type: ignore[attr-defined]  # 2, not np.int64(2)
     try:
-        text = _Short.repr(value)
+        text = _SHORT.repr(value)
     except Exception as error:  # noqa: BLE001  (its repr is the user's code)
         return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return cut(plain(text), _LONGEST)
 
 
-_Short = reprlib.Repr()
-_Short.maxstring = _Short.maxother = _Short.maxlong = 60
+_LONGEST = 60
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LONGEST
 
 
 def _typed(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cachekit.amounts import counted
 from cachekit.inspection.graphs import Edge, Graph, Node
+from cachekit.texts import cut, plain
 
 # Letters of a label: arguments may be long.
 LONGEST_LABEL = 60
@@ -87,6 +88,4 @@ def edge_label(edge: Edge) -> str:
 
 
 def _short(text: str) -> str:
-    """Write out line ends and what a terminal would obey, and cut what is long."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+    return cut(plain(text), LONGEST_LABEL)

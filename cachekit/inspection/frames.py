@@ -44,20 +44,26 @@ def to_frame(reports: Iterable[Any]) -> pd.DataFrame:
     ImportError
         If pandas is not installed.
     """
+    pandas = imported_pandas()
+    made = list(reports)
+    _read_records(made)
+    frame: pd.DataFrame = pandas.DataFrame([_row(report) for report in made])
+    for name in ("last_used", "started"):
+        if name in frame:
+            frame[name] = pandas.to_datetime(frame[name], utc=True)
+    return frame
+
+
+def imported_pandas() -> Any:
+    """Return pandas, or say how to get it."""
     try:
-        import pandas as pd
+        import pandas
     except ImportError as error:
         raise ImportError(
             "to_frame() needs pandas, which is not installed; get it with: "
             "python -m pip install pandas"
         ) from error
-    made = list(reports)
-    _read_records(made)
-    frame = pd.DataFrame([_row(report) for report in made])
-    for name in ("last_used", "started"):
-        if name in frame:
-            frame[name] = pd.to_datetime(frame[name], utc=True)
-    return frame
+    return pandas
 
 
 def _read_records(reports: Iterable[Any]) -> None:

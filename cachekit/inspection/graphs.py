@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from cachekit.errors import EntryNotFound
+from cachekit.inspection.frames import imported_pandas
 from cachekit.inspection.records import Watch, read_many, read_record, unwatched
 from cachekit.inspection.reports import find
 from cachekit.memoization import Record
@@ -108,13 +109,7 @@ class Graph:
 
     def to_frame(self) -> Any:
         """Return the edges as a table of pandas, one a row."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "to_frame needs pandas; get it with: python -m pip install pandas"
-            ) from error
-
+        pd = imported_pandas()
         columns = list(Edge.__dataclass_fields__)
         return pd.DataFrame([asdict(edge) for edge in self.edges], columns=columns)
 
@@ -218,12 +213,9 @@ class _Calls:
             function = record.function
             if folder_name(function) != key.function:  # a record of another function
                 function = key.function
-            self.all.append(
-                _call(
-                    *(key.path, same.setdefault(function, function), record),
-                    with_texts=self.with_texts,
-                )
-            )
+            function = same.setdefault(function, function)
+            call = _call(key.path, function, record, with_texts=self.with_texts)
+            self.all.append(call)
             for digest in {record.value, *record.items.values()}:
                 made = _bytes(digest)
                 if made:
@@ -299,14 +291,18 @@ def _call(path: str, function: str, record: Record, *, with_texts: bool) -> _Cal
     wanted = set(record.parents)
     inputs = [
         _Input(
-            *(sys.intern(name), _bytes(facts["digest"])),
+            sys.intern(name),
+            _bytes(facts["digest"]),
             _text_of(facts) if with_texts else "",
         )
         for name, facts in arguments
         if facts.get("digest") in wanted
     ]
     return _Call(
-        *(path, function, record.began, text[:200] if with_texts else ""),
+        path,
+        function,
+        record.began,
+        text[:200] if with_texts else "",
         tuple(one for one in inputs if one.digest),
         tuple(record.children),
     )

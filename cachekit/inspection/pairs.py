@@ -77,7 +77,7 @@ def compare_entries(
     is_equal = None if None in digests else False
     try:
         values = compare_values(
-            *(_load(store, entry, unsafe=unsafe) for entry in (one, other))
+            _load(store, one, unsafe=unsafe), _load(store, other, unsafe=unsafe)
         )
     except UntrustedContent as error:
         problem = f"{str(error).partition(';')[0]}; --unsafe loads it all the same"

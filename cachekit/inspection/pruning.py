@@ -14,6 +14,7 @@ from typing import Literal
 from cachekit.errors import EntryNotFound
 from cachekit.inspection.choosing import newest_versions
 from cachekit.inspection.records import (
+    SAMPLES,
     folders_named,
     function_names,
     read_many,
@@ -22,9 +23,6 @@ from cachekit.inspection.records import (
 from cachekit.memoization.accepting import read_acceptances
 from cachekit.stores import EntryInfo, EntryKey, Store
 from cachekit.stores.eviction import Candidate, Limits, or_endless, to_evict
-
-# So many entries of a function are asked for its name, until one has a whole record.
-_SAMPLES = 5
 
 Reason = Literal["stale", "unused", "expired", "large", "room", "asked"]
 
@@ -221,7 +219,7 @@ def _entries_of(store: Store, function: str | None) -> list[EntryInfo]:
 
 def _keys(some: Sequence[EntryInfo | Leaving]) -> list[EntryKey]:
     """Return the keys of a few: one that has a record tells the function's name."""
-    return [one.key for one in some[:_SAMPLES]]
+    return [one.key for one in some[:SAMPLES]]
 
 
 # --- which entries ---

@@ -5,17 +5,18 @@ To read a record takes longer than to list its entry, and on a remote store a re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from cachekit.errors import EntryNotFound, StoreError
 from cachekit.memoization import Record
+from cachekit.memoization.lineage import seconds_in
 from cachekit.stores import DictStore, EntryInfo, EntryKey, LocalStore, Store
 from cachekit.stores.names import RECORD, folder_name
 
 T = TypeVar("T")
+Name = TypeVar("Name")
 
 # What may be looked at while a store is listed: to show how far that is.
 Watch = Callable[[Iterable[EntryInfo]], Iterable[EntryInfo]]
@@ -24,12 +25,9 @@ Watch = Callable[[Iterable[EntryInfo]], Iterable[EntryInfo]]
 # four took three times as long.
 READERS = 16
 
-# A record may be damaged; that of another entry of the function then has its name.
-_MOST_READ = 5
-
-# In a text a quote has a backslash before it, so that this is found in none. To read
-# all of a record takes ten times as long.
-_SECONDS = re.compile(rb'"seconds_computing": ?([0-9][0-9.e+-]*)[,\s}]')
+# A record may be damaged; that of another entry of the function then has its name. So
+# many are tried.
+SAMPLES = 5
 
 
 def unwatched(found: Iterable[EntryInfo]) -> Iterable[EntryInfo]:
@@ -52,13 +50,13 @@ def seconds_computing(store: Store, keys: Sequence[EntryKey]) -> list[float]:
 
 
 def read_many(
-    store: Store, keys: Sequence[EntryKey], read: Callable[[Store, EntryKey], T]
+    store: Store, names: Sequence[Name], read: Callable[[Store, Name], T]
 ) -> list[T]:
-    """Read something of each entry; of a remote store, of many at once."""
-    if isinstance(store, (LocalStore, DictStore)) or len(keys) < 2:
-        return [read(store, key) for key in keys]
+    """Read something of each entry or document; of a remote store, many at once."""
+    if isinstance(store, (LocalStore, DictStore)) or len(names) < 2:
+        return [read(store, name) for name in names]
     with ThreadPoolExecutor(READERS, "cachekit-records") as pool:
-        return list(pool.map(lambda key: read(store, key), keys))
+        return list(pool.map(lambda name: read(store, name), names))
 
 
 def function_names(
@@ -79,7 +77,7 @@ def function_names(
     names = {}
     for group, first in zip(keys, firsts, strict=True):
         name = first
-        for key in group[1:_MOST_READ]:
+        for key in group[1:SAMPLES]:
             name = name or _function_of(store, key)
         names[group[0].function] = name or group[0].function
     return names
@@ -125,11 +123,19 @@ def hits_by_key(store: Store) -> dict[EntryKey, int]:
     """Return how often each entry was used, by the key that a listing has."""
     found = {}
     for path, count in store.hits().items():
-        parts = path.split("/")
-        if len(parts) == 4:
-            folder, fingerprint, prefix, rest = parts
-            found[EntryKey(folder, fingerprint, prefix + rest)] = count
+        key = key_of(path)
+        if key is not None:
+            found[key] = count
     return found
+
+
+def key_of(path: str) -> EntryKey | None:
+    """Read the path of an entry: ``"f/3f9c…/ab/cdef…"``; None of another one."""
+    parts = path.split("/")
+    if len(parts) != 4:
+        return None
+    folder, fingerprint, prefix, rest = parts
+    return EntryKey(folder, fingerprint, prefix + rest)
 
 
 def _function_of(store: Store, key: EntryKey) -> str | None:
@@ -141,11 +147,7 @@ def _function_of(store: Store, key: EntryKey) -> str | None:
 
 
 def _seconds_of(store: Store, key: EntryKey) -> float:
-    found = _SECONDS.search(_read(store, key) or b"")
-    try:
-        return float(found[1]) if found else 0.0
-    except ValueError:
-        return 0.0
+    return seconds_in(_read(store, key)) or 0.0
 
 
 def _read(store: Store, key: EntryKey) -> bytes | None:

@@ -12,6 +12,7 @@ from cachekit.errors import EntryNotFound, StoreError
 from cachekit.inspection.choosing import NO_CONDITIONS, Conditions, Order, in_order
 from cachekit.inspection.locating import location_for
 from cachekit.inspection.records import (
+    SAMPLES,
     Watch,
     folders_named,
     function_names,
@@ -28,9 +29,6 @@ from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store
 # A digest is found by its first digits, but not by fewer than these.
 SHORTEST_PREFIX = 4
 _LIKE_A_DIGEST = re.compile(r"[0-9a-f]{1,32}")
-
-# So many entries of a group are remembered, of which one has a record that is whole.
-_SAMPLES = 5
 
 Group = TypeVar("Group", bound=Hashable)
 
@@ -243,7 +241,7 @@ def sum_up(
         total.size += size
         if last_used > total.last_used:
             total.last_used = last_used
-        if total.calls <= _SAMPLES:
+        if total.calls <= SAMPLES:
             total.samples.append(key)
         count = hits.get(key) if hits else 0
         if count:
@@ -303,6 +301,11 @@ def find(store: Store, name: str) -> EntryReport:
     EntryNotFound
         If no entry is so named, or several are.
     """
+    return _report(store, _named(store, name, store.entries()), hits_by_key(store))
+
+
+def _named(store: Store, name: str, stored: Iterable[EntryInfo]) -> EntryInfo:
+    """Find the entry that a person means among those of a store."""
     # A path "f/3f9c…/ab/cdef…" ends in the digest "abcdef…".
     digits = "".join(name.rstrip("/").split("/")[-2:]) if "/" in name else name
     if not _LIKE_A_DIGEST.fullmatch(digits):
@@ -312,13 +315,13 @@ def find(store: Store, name: str) -> EntryReport:
             f"{name!r} is no function, and too short to name an entry: give "
             f"{SHORTEST_PREFIX} digits of its key or more"
         )
-    found = [info for info in store.entries() if info.key.digest.startswith(digits)]
+    found = [info for info in stored if info.key.digest.startswith(digits)]
     if not found:
         raise EntryNotFound(f"no entry of {store.location} has a key like {name!r}")
     if len(found) > 1:
         some = ", ".join(sorted(info.key.digest[:12] for info in found)[:4])
         raise EntryNotFound(f"{name!r} names {len(found)} entries: {some}; give more")
-    return _report(store, found[0], hits_by_key(store))
+    return found[0]
 
 
 def select(
@@ -352,13 +355,12 @@ def select(
     stored = list(watch(store.entries()))
     functions = _folders(store, stored)
     chosen: set[str] = set()
-    single: list[EntryReport] = []
+    keys: set[EntryKey] = set()
     for name in names:
         folders = folders_named(functions, name, store)
         chosen.update(folders)
         if not folders:
-            single.append(find(store, name))
-    keys = {entry.key for entry in single}
+            keys.add(_named(store, name, stored).key)
     wanted = [
         info for info in stored if info.key.function in chosen or info.key in keys
     ]
@@ -383,7 +385,7 @@ def _folders(store: Store, stored: Iterable[EntryInfo]) -> dict[str, str]:
     samples: dict[str, list[EntryKey]] = {}
     for info in stored:
         group = samples.setdefault(info.key.function, [])
-        if len(group) < _SAMPLES:
+        if len(group) < SAMPLES:
             group.append(info.key)
     return function_names(store, {**samples})
 

@@ -226,10 +226,10 @@ def export_entries(
         _add(archive, "store.json", describe_store(HASH_VERSION))
         for one in chosen:
             code = code_path(one.key)
-            if code not in described:
-                described.add(code)
-                _add(archive, code, store.read_code(one.key))
             try:
+                if code not in described:
+                    _add(archive, code, _code_of(store, one.key))
+                    described.add(code)
                 failure = _add_entry(archive, store, one)
             except _Unreadable as error:
                 failure = str(error)
@@ -246,6 +246,14 @@ def export_entries(
 
 class _Unreadable(Exception):
     """A part of an entry that cannot be read, before anything of it was written."""
+
+
+def _code_of(store: Store, key: EntryKey) -> bytes | None:
+    """Return the description of an entry's code."""
+    try:
+        return store.read_code(key)
+    except (OSError, CacheKitError) as error:
+        raise _Unreadable(str(error)) from error
 
 
 def _add_entry(archive: tarfile.TarFile, store: Store, one: Listed) -> str | None:

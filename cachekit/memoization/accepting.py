@@ -98,6 +98,7 @@ def read_acceptances(store: Store, secret: bytes | None = None) -> list[Acceptan
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             facts = json.loads(store.read_document(path) or b"null")
             one = Acceptance(**{name: facts[name] for name in _NAMES})
+            _check(one)
             is_signed = secret is None or hmac.compare_digest(
                 str(facts.get("signature")), _sign(one, secret)
             )
@@ -208,6 +209,16 @@ def resolved_versions(
             version = steps[version]
         resolved[start] = version
     return resolved
+
+
+def _check(acceptance: Acceptance) -> None:
+    """Raise of a document in which something else stands than should."""
+    for name, value in asdict(acceptance).items():
+        if not isinstance(value, int if name == "checked" else str):
+            raise TypeError(f"{name} is {value!r:.80}")
+    # They name folders: ".." would lead out of the store.
+    if not (acceptance.fingerprint.isalnum() and acceptance.counts_as.isalnum()):
+        raise ValueError("a fingerprint is not hexadecimal")
 
 
 def _sign(acceptance: Acceptance, secret: bytes) -> str:

@@ -17,13 +17,13 @@ from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.reference import MemorizedResult
 from cachekit.memoization.running import Running
 from cachekit.memoization.streaming import (
-    NotMemorizedItems,
     Recorder,
     Stream,
     StreamEntries,
     check_policies,
     refuse,
 )
+from cachekit.memoization.uncached import NotMemorizedItems
 from cachekit.stores.tasks import in_thread, to_its_end
 
 P = ParamSpec("P")
@@ -67,7 +67,7 @@ class MemorizedAsyncGeneratorFunc(MemorizedFunc[P, AsyncGenerator[R, None]]):
             if stream.is_whole:
                 return
             done = stream.count
-        self._entries.check_may_compute(key.entry)
+        await in_thread(self._entries.check_may_compute, key.entry)
         call = await in_thread(self._begin, key, bound)
         async with contextlib.aclosing(self._recorded(call, begin(), done)) as recorded:
             async for item in recorded:
@@ -144,10 +144,9 @@ class MemorizedAsyncGeneratorFunc(MemorizedFunc[P, AsyncGenerator[R, None]]):
         bound = self._bind(*args, **kwargs)
         entries = self._entries
         key = await in_thread(self._key, bound)
-        if await in_thread(entries.contains, key.entry):
-            await in_thread(entries.note_hit, key.entry)
+        if await in_thread(entries.use, key.entry):
             return MemorizedResult.in_entries(entries, key.entry)
-        entries.check_may_compute(key.entry)
+        await in_thread(entries.check_may_compute, key.entry)
         begin = functools.partial(self.func, *args, **kwargs)
         if not self._store.is_read_only:
             call = await in_thread(self._begin, key, bound)

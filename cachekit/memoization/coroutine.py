@@ -67,7 +67,7 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
         kwargs: dict[str, Any],
     ) -> Hit:
         entries = self._entries
-        entries.check_may_compute(key.entry)
+        await in_thread(entries.check_may_compute, key.entry)
         with await self._turn_of_task(key) as turn:
             if turn.hit is not None:
                 return turn.hit
@@ -131,10 +131,8 @@ class AsyncMemorizedFunc(MemorizedFunc[P, Awaitable[R]]):
         bound = self._bind(*args, **kwargs)
         entries = self._entries
         key = await in_thread(self._key, bound)
-        if not await in_thread(entries.contains, key.entry):
+        if not await in_thread(entries.use, key.entry):
             hit = await self._compute_awaiting(key, bound, args, kwargs)
             if not await in_thread(entries.contains, key.entry):
                 return NotMemorizedResult(hit[0])
-        else:
-            await in_thread(entries.note_hit, key.entry)
         return MemorizedResult.in_entries(entries, key.entry)

@@ -22,6 +22,7 @@ from cachekit.memoization.running import Running
 from cachekit.memoization.tier import clear_everywhere, drop_everywhere
 from cachekit.serialization import write_value_to
 from cachekit.stores import EntryKey, Staging, Store, Turn
+from cachekit.stores.names import RECORD, VALUE
 
 if TYPE_CHECKING:
     from cachekit.memoization.memory import Memory
@@ -176,7 +177,7 @@ class Entries(ReadableEntries):
         codec, seal = self.policies.codec, self.seal(call.key.entry)
         with call.storing(signed=self.memory.signing_key is not None) as written:
             size = write_value_to(
-                staging, "value", value, codec, seal, can_be_mapped=self.maps
+                staging, VALUE, value, codec, seal, can_be_mapped=self.maps
             )
             written.check(value)
         return size
@@ -212,7 +213,7 @@ class Entries(ReadableEntries):
             git=commit_of(self.source, patience=seconds / 10),
             **lineage.environment(),
         )
-        staging.write("record.json", record.to_json())
+        staging.write(RECORD, record.to_json())
         if call.code is not None:
             self._describe_code(key, call.code)
 

@@ -279,7 +279,9 @@ def read_call(store: Store, key: EntryKey) -> Call | None:
 def _present(store: Store, now: Call, reason: Reason) -> Explanation:
     record = _read_record(store, now.key)
     return Explanation(
-        *(now.key.function, now.key, reason),
+        now.key.function,
+        now.key,
+        reason,
         nearest=now.key,
         started=record.started if record else "",
     )
@@ -288,7 +290,9 @@ def _present(store: Store, now: Call, reason: Reason) -> Explanation:
 def _miss(store: Store, now: Call, ignored: Collection[str] = ()) -> Explanation:
     listed = _Listed(store, now.key)
     found = Explanation(
-        *(now.key.function, now.key, "no entries"),
+        now.key.function,
+        now.key,
+        "no entries",
         entries=listed.count,
         is_stored=bool(now.started),
     )
@@ -373,7 +377,7 @@ def _read_record(store: Store, key: EntryKey) -> Record | None:
     content = store.read(key, RECORD)
     try:
         return None if content is None else Record.from_json(content)
-    except (ValueError, RecursionError):
+    except ValueError:  # a damaged record hides nothing but itself
         return None
 
 

@@ -19,6 +19,7 @@ Looking up and committing turn what goes wrong with the cache into a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from cachekit.errors import UnhashableArgument
 from cachekit.hashing import Code, CodeVersion, function_name
 from cachekit.hashing.code import code_of
 from cachekit.memoization import lineage
@@ -262,7 +264,10 @@ class MemorizedFunc(Wrapper[P, R]):
         bound = self._bind(*args, **kwargs)
         key = call_key(self._name, self.fingerprint(), bound)
         return explain(
-            *(self._store, key, self._facts(key, bound), self._description()),
+            self._store,
+            key,
+            self._facts(key, bound),
+            self._description(),
             ignored=self.ignore,
             is_expired=self._entries.usable_since(key.entry) is None,
         )
@@ -281,7 +286,10 @@ class MemorizedFunc(Wrapper[P, R]):
         from cachekit.memoization.explaining import explain_again
 
         return explain_again(
-            *(self._store, self._name, self._description(), self._facts_by_default()),
+            self._store,
+            self._name,
+            self._description(),
+            self._facts_by_default(),
             ignored=self.ignore,
             is_expired=lambda key: self._entries.usable_since(key) is None,
         )
@@ -310,10 +318,13 @@ class MemorizedFunc(Wrapper[P, R]):
             default = kinds.get(parameter.kind, parameter.default)
             facts[name] = {}
             if default is not inspect.Parameter.empty:
-                digests = {name: digest_of(default)}
-                redact = self.policies.redact
-                described = lineage.describe_arguments({name: default}, digests, redact)
-                facts.update(described)
+                # One without a digest was not the argument of a stored call.
+                with contextlib.suppress(UnhashableArgument):
+                    digests = {name: digest_of(default)}
+                    redact = self.policies.redact
+                    facts |= lineage.describe_arguments(
+                        {name: default}, digests, redact
+                    )
         return facts
 
     def __cachekit_plan__(
@@ -382,8 +393,11 @@ class MemorizedFunc(Wrapper[P, R]):
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         """Pickle by name where the name leads here, else with the function."""
-        made_of = (type(self), self.func, self.memory, self._options)
-        return self.global_name() or (_memorize, made_of)
+        return self.global_name() or self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """Return what it is made anew of, as `__reduce__` does."""
+        return (_memorize, (type(self), self.func, self.memory, self._options))
 
     def __cachekit_hash__(self) -> object:
         """Count, as an argument or a global, by the code of the function."""

@@ -17,12 +17,12 @@ from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.reference import MemorizedResult
 from cachekit.memoization.running import Running
 from cachekit.memoization.streaming import (
-    NotMemorizedItems,
     Recorder,
     StreamEntries,
     check_policies,
     refuse,
 )
+from cachekit.memoization.uncached import NotMemorizedItems
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -131,8 +131,7 @@ class MemorizedGeneratorFunc(MemorizedFunc[P, Generator[R, None, Any]]):
         """
         bound = self._bind(*args, **kwargs)
         key, entries = self._key(bound), self._entries
-        if entries.contains(key.entry):
-            entries.note_hit(key.entry)
+        if entries.use(key.entry):
             return MemorizedResult.in_entries(entries, key.entry)
         entries.check_may_compute(key.entry)
         begin = functools.partial(self.func, *args, **kwargs)

@@ -6,7 +6,12 @@ import inspect
 from typing import Any
 
 from cachekit.memoization.function import MemorizedFunc
-from cachekit.memoization.uncached import NotMemorizedFunc
+from cachekit.memoization.uncached import (
+    AsyncGeneratorNotMemorizedFunc,
+    AsyncNotMemorizedFunc,
+    GeneratorNotMemorizedFunc,
+    NotMemorizedFunc,
+)
 
 
 def memorized_type(func: Any) -> type[MemorizedFunc[Any, Any]]:
@@ -29,7 +34,9 @@ def memorized_type(func: Any) -> type[MemorizedFunc[Any, Any]]:
 def not_memorized(func: Any) -> NotMemorizedFunc[Any, Any]:
     """Return a function as it is where nothing is cached."""
     if inspect.iscoroutinefunction(func):
-        from cachekit.memoization.uncached import AsyncNotMemorizedFunc
-
         return AsyncNotMemorizedFunc(func)
+    if inspect.isgeneratorfunction(func):
+        return GeneratorNotMemorizedFunc(func)
+    if inspect.isasyncgenfunction(func):
+        return AsyncGeneratorNotMemorizedFunc(func)
     return NotMemorizedFunc(func)

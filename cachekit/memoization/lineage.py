@@ -7,6 +7,7 @@ import json
 import json.encoder
 import math
 import platform
+import re
 import reprlib
 import socket
 from collections.abc import Callable, Collection, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from cachekit import __version__
 from cachekit.hashing import HASH_VERSION, main_name
 from cachekit.memoization.call import digest_of
+from cachekit.texts import cut, plain
 
 # What a person sees of an argument. Longer, and records outweigh results.
 LONGEST_REPR = 80
@@ -165,6 +167,22 @@ class Record:
         return cls(**known)
 
 
+def seconds_in(content: bytes | None) -> float | None:
+    """Return what a call took to compute, from the content of its record.
+
+    To read all of a record takes ten times as long. None if it does not say so.
+    """
+    found = _SECONDS.search(content or b"")
+    try:
+        seconds = float(found[1]) if found else math.nan
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+# In a text a quote has a backslash before it, so that this is found in none.
+_SECONDS = re.compile(rb'"seconds_computing": ?([0-9][0-9.e+-]*)[,\s}]')
+
 _NEXT = ",\n "
 _encode = json.JSONEncoder(separators=(_NEXT, ": ")).encode
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
@@ -203,8 +221,15 @@ _ANNOTATIONS["arguments"] = "dict[str, dict[str, Any]]"  # only people read them
 
 # Fields that records of the first days did not have.
 _ADDED = {
-    *("main", "value", "items", "arrays", "parents", "children", "files"),
-    *("warnings", "git"),
+    "main",
+    "value",
+    "items",
+    "arrays",
+    "parents",
+    "children",
+    "files",
+    "warnings",
+    "git",
 }
 
 # The fields that `Record.to_json` does not write by hand, and what they are at first.
@@ -330,9 +355,7 @@ def _describe(value: object) -> str:
         text = _shape_or_text(value)
     except Exception as error:  # noqa: BLE001  (attributes and repr are user's code)
         return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-    if not str.isprintable(text):
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…"
+    return cut(plain(text), LONGEST_REPR)
 
 
 def _shape_or_text(value: Any) -> str:
@@ -345,7 +368,7 @@ def _shape_or_text(value: Any) -> str:
         return f"<{type(value).__name__} {shape}{dtype}>"
     if isinstance(value, (bytes, bytearray, str)):  # reprlib would take all of it
         return repr(value[:LONGEST_REPR])
-    return _Repr.repr(value)
+    return _SHORT.repr(value)
 
 
 class _ShortRepr(reprlib.Repr):
@@ -356,5 +379,5 @@ class _ShortRepr(reprlib.Repr):
         return repr(x)[: LONGEST_REPR + 1]
 
 
-_Repr = _ShortRepr()
-_Repr.maxstring = _Repr.maxother = _Repr.maxlong = LONGEST_REPR
+_SHORT = _ShortRepr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = LONGEST_REPR

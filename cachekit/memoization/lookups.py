@@ -6,7 +6,6 @@ How entries are committed and removed is next door, in `entries`; nothing here k
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import time
@@ -134,16 +133,10 @@ class ReadableEntries:
             self.memory.counter.hit(key)
         return is_there
 
-    def note_hit(self, key: EntryKey) -> None:
-        """Count a use of an entry that was not opened for it."""
-        self.memory.counter.hit(key)
-        with contextlib.suppress(OSError, StoreError):
-            self.store.note_use(key)
-
     def facts(self, key: EntryKey) -> lineage.Record | None:
         """Return the record of an entry; None if it is gone or makes no sense."""
         try:
-            content = self.store.read(key, "record.json")
+            content = self.store.read(key, RECORD)
             return None if content is None else lineage.Record.from_json(content)
         except (OSError, StoreError, ValueError):
             return None
@@ -160,7 +153,7 @@ class ReadableEntries:
         if hit is None:
             return None
         self.memory.counter.hit(key)
-        if self.policies.verbose > 0:
+        if self.policies.verbose > 0:  # else each hit would wait for the logger
             self.log.debug("loaded %s, %s", self.name, key.digest)
         if tier is not None:
             record = self.facts(key)

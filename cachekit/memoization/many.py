@@ -113,7 +113,8 @@ def _shown(iterable: Iterable[Any], cached: MemorizedFunc[..., Any]) -> Iterator
         total = len(iterable)  # type: ignore[arg-type]
     except TypeError:
         total = None
-    with tqdm(total=total, desc=cached.__name__, file=sys.stderr) as bar:
+    name = cached.func_id.rpartition(".")[2]  # partials have no other
+    with tqdm(total=total, desc=name, file=sys.stderr) as bar:
         yield bar
 
 

@@ -189,10 +189,8 @@ class Memory(Logger):
         self.signing_key = secret_from(signing_key)
         # One that the environment has, it has for workers too.
         self._given_key = None if signing_key is None else self.signing_key
-        self.policy: Policy = policy
+        self.policy: Policy = one_of("policy", policy, Policy)
         self.limits = limits_from(max_bytes, max_entries, max_age)
-        if policy not in ("lru", "cost"):
-            raise ValueError(f"policy={policy!r} is not 'lru' or 'cost'")
         self._upkeep: Upkeep | None = None
         if self.store is not None and any(limit is not None for limit in self.limits):
             self._upkeep = Upkeep(self.store.kept_small, self.limits, policy)

@@ -181,7 +181,10 @@ def limits_from(
     if max_entries is not None and (
         not isinstance(max_entries, int) or max_entries < 0
     ):
-        raise ValueError(f"a number of entries is not {max_entries!r}")
+        raise ValueError(
+            f"a limit of entries has to be a whole number, 0 or more, "
+            f"not {max_entries!r}"
+        )
     return Limits(
         None if max_bytes is None else parse_size(max_bytes),
         max_entries,

@@ -44,6 +44,8 @@ class MemorizedResult:
     >>> shelved.get()  # doctest: +SKIP
     """
 
+    __cachekit_reference__ = True  # for `Parallel`
+
     def __init__(
         self,
         location: Any,

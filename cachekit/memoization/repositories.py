@@ -74,13 +74,17 @@ def _ask(root: Path) -> dict[str, Any] | None:
     return {"commit": commit, "is_dirty": bool(changes)}
 
 
-def _git(root: Path, *words: str) -> str:
+def git_command(folder: Path, *words: str) -> list[str]:
+    """Return a command of git, to be run for a folder without disturbing the user."""
     # Without locks: a commit of the user's at this moment is not disturbed. Without
     # the program that a repository may name to watch its files.
-    options = ["--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(root)]
-    command = ["git", *options, *words]
+    options = ["--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder)]
+    return ["git", *options, *words]
+
+
+def _git(root: Path, *words: str) -> str:
     done = subprocess.run(
-        command,
+        git_command(root, *words),
         capture_output=True,
         check=True,
         text=True,

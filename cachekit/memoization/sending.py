@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.wrapping import Wrapper
 from cachekit.stores import DictStore
 
@@ -59,7 +58,7 @@ class _Packer(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, thing: Any) -> Any:
         if isinstance(thing, Wrapper) and _is_of_main(thing.func):
-            return _by_value(thing)  # its own name would lead nowhere
+            return thing.by_value()  # its own name would lead nowhere
         if isinstance(thing, DictStore):
             self.has_met_memory = True
             return (DictStore, ())
@@ -91,17 +90,6 @@ def _is_of_main(thing: Any) -> bool:
 
 def _main_has(thing: Any) -> bool:
     return vars(sys.modules["__main__"]).get(thing.__qualname__) is thing
-
-
-def _by_value(cached: Any) -> tuple[Any, ...]:
-    if isinstance(cached, MemorizedFunc):
-        parts = (cached.func, cached.memory, cached._options)
-        return (_memorized, (type(cached), *parts))
-    return (type(cached), (cached.func,))
-
-
-def _memorized(kind: Any, function: Any, memory: Any, options: Any) -> Any:
-    return kind(function, memory, options=options)
 
 
 def _place(name: str, make: Any, parts: tuple[Any, ...]) -> Any:

@@ -27,9 +27,9 @@ from cachekit.memoization.entries import Entries
 from cachekit.memoization.lookups import Hit
 from cachekit.memoization.options import Policies
 from cachekit.memoization.running import Running
-from cachekit.memoization.uncached import NotMemorizedResult
 from cachekit.serialization import ItemWriter, is_items, read_items
 from cachekit.stores import EntryKey, Staging
+from cachekit.stores.names import VALUE
 
 R = TypeVar("R")
 
@@ -248,7 +248,7 @@ class Recorder(_Closable):
     def _open(self) -> None:
         if self._entries.store.is_read_only and not self._is_strict:
             return
-        self._file = self._call.begin().open("value")
+        self._file = self._call.begin().open(VALUE)
         seal = self._entries.seal(self._call.key.entry)
         self._writer = ItemWriter(self._file, self._entries.policies.codec, seal)
 
@@ -349,11 +349,7 @@ class StreamEntries(Entries):
 
     def put(self, call: Running, value: Iterable[Any]) -> None:  # type: ignore[override]
         """Store items that were not computed here; raise what goes wrong."""
-        recorder, items, returned = (
-            Recorder(self, call, is_strict=True),
-            iter(value),
-            None,
-        )
+        recorder, items = Recorder(self, call, is_strict=True), iter(value)
         with contextlib.closing(recorder):
             recorder.begin()
             while True:
@@ -378,28 +374,6 @@ class StreamEntries(Entries):
         return value.recorder.has_all and super()._is_wanted(
             call, value.returned, seconds
         )
-
-
-class NotMemorizedItems(NotMemorizedResult[Callable[[], Any]]):
-    """Items that were not stored: computed whenever they are asked for.
-
-    Parameters
-    ----------
-    value : callable
-        Begins to compute them.
-    """
-
-    __slots__ = ()
-
-    def get(self) -> Any:
-        """Return a new generator.
-
-        Raises
-        ------
-        EntryNotFound
-            If it was cleared; also a `KeyError`.
-        """
-        return super().get()()
 
 
 def check_policies(policies: Policies) -> None:

@@ -17,8 +17,9 @@ from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from cachekit.errors import CacheKitError
-from cachekit.memoization.lineage import Record
+from cachekit.memoization.lineage import seconds_in
 from cachekit.stores import EntryKey, Store
+from cachekit.stores.names import RECORD
 
 T = TypeVar("T")
 
@@ -200,9 +201,8 @@ def _taken(counts: Counter[T]) -> Counter[T]:
 
 def _seconds(store: Store, key: EntryKey) -> float:
     try:
-        content = store.read(key, "record.json")
-        return Record.from_json(content).seconds_computing if content else 0.0
-    except (OSError, ValueError, CacheKitError):
+        return seconds_in(store.read(key, RECORD)) or 0.0
+    except (OSError, CacheKitError):
         return 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -28,6 +29,7 @@ class NotMemorizedResult(Generic[R]):
     """
 
     __slots__ = ("_value",)
+    __cachekit_reference__ = True  # for `Parallel`
 
     def __init__(self, value: R) -> None:
         self._value: tuple[R] | None = (value,)
@@ -58,6 +60,28 @@ class NotMemorizedResult(Generic[R]):
         return ("not memorized", self._value)
 
 
+class NotMemorizedItems(NotMemorizedResult[Callable[[], Any]]):
+    """Items that were not stored: computed whenever they are asked for.
+
+    Parameters
+    ----------
+    value : callable
+        Begins to compute them.
+    """
+
+    __slots__ = ()
+
+    def get(self) -> Any:
+        """Return a new generator.
+
+        Raises
+        ------
+        EntryNotFound
+            If it was cleared; also a `KeyError`.
+        """
+        return super().get()()
+
+
 class NotMemorizedFunc(Wrapper[P, R]):
     """A function that is not cached, with the methods of one that is.
 
@@ -72,7 +96,11 @@ class NotMemorizedFunc(Wrapper[P, R]):
         return self.func(*args, **kwargs)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return self.global_name() or (type(self), (self.func,))
+        return self.global_name() or self.by_value()
+
+    def by_value(self) -> tuple[Any, ...]:
+        """Return what it is made anew of, as `__reduce__` does."""
+        return (type(self), (self.func,))
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call the function; return its result, and no metadata."""
@@ -138,6 +166,29 @@ class AsyncNotMemorizedFunc(NotMemorizedFunc[P, Awaitable[R]]):
     async def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Await the function; return its result as a reference to memory."""
         return NotMemorizedResult(await self.func(*args, **kwargs))
+
+
+class GeneratorNotMemorizedFunc(NotMemorizedFunc[P, R]):
+    """A generator function that is not cached, with the methods of one that is."""
+
+    def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return a reference to the items, which are computed for each `get`."""
+        return _items_of(self.func, *args, **kwargs)
+
+
+class AsyncGeneratorNotMemorizedFunc(NotMemorizedFunc[P, R]):
+    """An asynchronous generator function that is not cached, likewise."""
+
+    async def call_and_shelve(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return a reference to the items, which are computed for each `get`."""
+        return _items_of(self.func, *args, **kwargs)
+
+
+def _items_of(
+    function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs
+) -> NotMemorizedItems:
+    function(*args, **kwargs)  # computes nothing; wrong arguments are told now
+    return NotMemorizedItems(functools.partial(function, *args, **kwargs))
 
 
 def mark_as_coroutine_function(function: Any) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 
 from cachekit.errors import StoreError
+from cachekit.memoization.lineage import seconds_in
 from cachekit.stores import EntryKey, Store
 from cachekit.stores.budget import Budget
 from cachekit.stores.eviction import (
@@ -17,6 +17,7 @@ from cachekit.stores.eviction import (
     dead_versions,
     to_evict,
 )
+from cachekit.stores.names import RECORD
 
 
 class Upkeep:
@@ -93,10 +94,6 @@ def _candidates(store: Store, policy: Policy) -> Iterator[Candidate]:
 def _seconds_of(store: Store, key: EntryKey) -> float | None:
     """Return how long an entry took to compute, from its record."""
     try:
-        return float(
-            json.loads(store.read(key, "record.json") or b"")["seconds_computing"]
-        )
-    except (OSError, StoreError, ValueError, LookupError, TypeError):
-        return None
-    except (ArithmeticError, RecursionError):  # of a number, and of brackets
+        return seconds_in(store.read(key, RECORD))
+    except (OSError, StoreError):
         return None

@@ -18,8 +18,8 @@ def logger_for(verbose: int) -> logging.Logger:
     Parameters
     ----------
     verbose : int
-        With 0 nothing is printed, and all is logged to ``cachekit``. From 1 on, what
-        is computed is printed to the standard error; above 10, hits as well.
+        With 0 nothing is printed; what is computed is logged to ``cachekit``. From 1
+        on, that is printed to the standard error; above 10, hits as well.
     """
     if verbose <= 0:
         return logging.getLogger("cachekit")

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import TextIO
 
+from cachekit.texts import cut, plain
+
 # So many warnings of a call are noted, and so much of each.
 MOST_WARNINGS = 20
 LONGEST_WARNING = 300
@@ -74,6 +76,4 @@ def _text_of(
     except Exception as error:  # noqa: BLE001  (its text is made by code of the user's)
         said = f"<its text raised {type(error).__name__}>"
     text = f"{category.__name__} at {PurePath(filename).name}:{lineno}: {said}"
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST_WARNING else f"{text[: LONGEST_WARNING - 1]}…"
+    return cut(plain(text), LONGEST_WARNING)

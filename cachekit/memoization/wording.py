@@ -17,6 +17,7 @@ from cachekit.memoization.comparing import (
     UnitChange,
     length_in_common,
 )
+from cachekit.texts import cut, plain
 
 if TYPE_CHECKING:
     from cachekit.memoization.explaining import Explanation
@@ -30,7 +31,7 @@ WIDTH = 80
 
 def explanation_lines(this: Explanation) -> Iterator[str]:
     """Yield the lines that say why a call is a hit or a miss, of 80 letters at most."""
-    yield from _wrapped(f"{_plain(this.function)}(...) {_verdict(this)}", "", "    ")
+    yield from _wrapped(f"{plain(this.function)}(...) {_verdict(this)}", "", "    ")
     yield from difference_lines(this)
 
 
@@ -45,7 +46,7 @@ def difference_lines(this: Explanation) -> Iterator[str]:
     for library in this.libraries[:MOST_UNITS]:
         versions = f"{library.before or 'absent'} -> {library.now or 'absent'}"
         text = f'{library.name}: {versions} (counts if environment="exact")'
-        yield from _wrapped(_plain(text))
+        yield from _wrapped(plain(text))
     yield from _more(len(this.libraries) - MOST_UNITS, "library")
     if this.note:
         yield from _wrapped(f"{this.note}.")
@@ -81,20 +82,20 @@ def _verdict(this: Explanation) -> str:
 
 
 def _argument_lines(change: ArgumentChange) -> Iterator[str]:
-    name = _cut(_plain(change.name), 40)
-    before, now = (_plain(text or "") for text in (change.before, change.now))
+    name = cut(plain(change.name), 40)
+    before, now = (plain(text or "") for text in (change.before, change.now))
     if change.kind == "added":
-        yield _cut(f"  {name}: new, {now}")
+        yield cut(f"  {name}: new, {now}", WIDTH)
     elif change.kind != "changed":
         was = "now ignored" if change.kind == "ignored" else "removed"
-        yield _cut(f"  {name}: {was}, was {before}")
+        yield cut(f"  {name}: {was}, was {before}", WIDTH)
     elif before == now:
         digests = [
             (digest or "?")[:8] for digest in (change.before_digest, change.now_digest)
         ]
         yield from _wrapped(
-            f"{name}: {_cut(now, 60)}, with other content "
-            f"(digest {_plain(digests[0])} -> {_plain(digests[1])})"
+            f"{name}: {cut(now, 60)}, with other content "
+            f"(digest {plain(digests[0])} -> {plain(digests[1])})"
         )
     elif len(line := f"  {name}: {before} -> {now}") <= WIDTH:
         yield line
@@ -119,14 +120,14 @@ def unit_lines(unit: UnitChange) -> Iterator[str]:
         about = "same source; a default, or a value that it reads, changed"
     else:
         about = "changed; no source of it is stored"
-    yield from _wrapped(f"{_plain(unit.name)}  ({about})")
+    yield from _wrapped(f"{plain(unit.name)}  ({about})")
     if unit.values:
-        yield from _wrapped(_plain(", ".join(unit.values[:MOST_UNITS])), "    ~ ")
+        yield from _wrapped(plain(", ".join(unit.values[:MOST_UNITS])), "    ~ ")
     if not unit.diff:  # else it shows as much
         for statement in unit.statements[:MOST_UNITS]:
             yield from _statement_lines(statement)
     for line in unit.diff:
-        sign, text = line[:1], _plain(line[2:].expandtabs(4))
+        sign, text = line[:1], plain(line[2:].expandtabs(4))
         if sign == "…":
             yield f"    {line}"
         else:
@@ -136,7 +137,7 @@ def unit_lines(unit: UnitChange) -> Iterator[str]:
 def _statement_lines(statement: str) -> Iterator[str]:
     lines = statement.splitlines()
     for line in lines[:MOST_LINES]:
-        yield from _wrapped_code(_plain(line.expandtabs(4)), " ")
+        yield from _wrapped_code(plain(line.expandtabs(4)), " ")
     yield from (f"    {line}" for line in _more(len(lines) - MOST_LINES, "line"))
 
 
@@ -153,7 +154,8 @@ def _wrapped_code(text: str, sign: str) -> Iterator[str]:
 
 def _wrapped(text: str, first: str = "  ", rest: str = "      ") -> list[str]:
     return textwrap.wrap(
-        *(text, WIDTH),
+        text,
+        WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
         break_on_hyphens=False,
@@ -166,21 +168,12 @@ def _more(number: int, noun: str) -> Iterator[str]:
         yield f"  … {counted(number, f'more {noun}')}"
 
 
-def _cut(text: str, width: int = WIDTH) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
-
-
 def _window(text: str, start: int, width: int) -> str:
     """Cut a text at both ends, around where it begins to differ."""
     if len(text) <= width:
         return text
     start = max(0, min(start - width // 2, len(text) - width + 1))
-    return _cut(f"…{text[start:]}" if start else text, width)
-
-
-def _plain(text: str) -> str:
-    """Write out what a terminal would obey; a store may hold what others wrote."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return cut(f"…{text[start:]}" if start else text, width)
 
 
 def _moment(started: str) -> str:

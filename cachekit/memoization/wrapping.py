@@ -44,6 +44,10 @@ class Wrapper(Generic[P, R]):
         """Count, as an argument or a global, by the code of the function."""
         return self.func
 
+    def by_value(self) -> tuple[Any, ...]:
+        """Return what it is made anew of where its name leads nowhere."""
+        raise NotImplementedError
+
     def global_name(self) -> str | None:
         """Return the name that leads to this very object in another process too."""
         name = getattr(self.func, "__qualname__", "")

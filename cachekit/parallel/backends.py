@@ -1,7 +1,7 @@
 """Where tasks run: one after the other, in threads, in processes.
 
 A backend runs batches and says when one is done; what is dispatched when, and what
-becomes of the results, is decided in `dispatch`. Those for several machines are in
+becomes of the results, is decided in `loops`. Those for several machines are in
 `clusters`.
 """
 
@@ -361,8 +361,9 @@ class ProcessBackend(ParallelBackendBase):
     def _finish(
         self, packed: Any, batch: Any, callback: Callable[[Any], None], out: Any
     ) -> None:
-        if self._sharing is not None:
-            self._sharing.release(packed)
+        sharing = self._sharing  # the loop's own thread may be ending it
+        if sharing is not None:
+            sharing.release(packed)
         error = None if out.cancelled() else out.exception()
         if isinstance(error, BrokenExecutor):
             self._note_deaths()

@@ -3,7 +3,8 @@
 A cached function is met through three methods, which `cachekit.memoization` has:
 ``__cachekit_plan__`` names a call and gives its stored result, if there is one,
 ``call_and_shelve`` computes it and gives a reference in the place of the value, and
-``__cachekit_computed__`` hears of each call that another process has computed.
+``__cachekit_computed__`` hears of each call that another process has computed. A
+reference has the mark ``__cachekit_reference__``.
 """
 
 from __future__ import annotations
@@ -38,10 +39,24 @@ class Plan(NamedTuple):
 
 
 def plan_of(task: Task) -> Plan | None:
-    """Return what is known of a task; None if its function is not cached."""
+    """Return what is known of a task; None if its function is not cached.
+
+    Nor is anything known of a call that cannot be named, for want of an argument say:
+    it fails where it is run, and is retried, returned or left out as others are.
+    """
     function, args, kwargs = task
     plan = getattr(type(function), "__cachekit_plan__", None)
-    return None if plan is None else Plan(*plan(function, args, kwargs))
+    if plan is None:
+        return None
+    try:
+        return Plan(*plan(function, args, kwargs))
+    except Exception:  # noqa: BLE001  (hashing runs the arguments' own code)
+        return None
+
+
+def is_reference(outcome: object) -> bool:
+    """Tell a reference from a value, which may have a method `get` as dicts do."""
+    return getattr(type(outcome), "__cachekit_reference__", False)
 
 
 def shelving(task: Task) -> Task:

@@ -12,34 +12,26 @@ the user's generator. Workers only run batches, and say when one is done.
 
 from __future__ import annotations
 
-import ast
 import itertools
-import operator
 import signal
 import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import (
-    Callable,
-    Generator,
-    Hashable,
-    Iterable,
-    Iterator,
-    Sized,
-)
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sized
 from multiprocessing import TimeoutError as TaskTimeout
 from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import CacheKitError
 from cachekit.parallel import board
 from cachekit.parallel.backends import ProcessBackend
-from cachekit.parallel.batching import BatchSizer
+from cachekit.parallel.batching import BatchSizer, most_in_flight
 from cachekit.parallel.cached import (
     Plan,
     Reference,
     Value,
+    is_reference,
     note_computed,
     plan_of,
     shelving,
@@ -101,9 +93,8 @@ class Loop(ABC):
     def _outcome(self, outcome: Any) -> Iterator[Any]:
         """Yield what becomes of the outcome of a task."""
         if type(outcome) is not Failure:
-            is_value = self._parallel.return_as == "reference" and not hasattr(
-                outcome, "get"
-            )
+            wants_reference = self._parallel.return_as == "reference"
+            is_value = wants_reference and not is_reference(outcome)
             yield Value(outcome) if is_value else outcome
         elif self._parallel.on_error == "return":
             outcome.error.add_note(outcome.note())
@@ -171,8 +162,8 @@ class _Job:
         The tasks.
     stored : Reference, optional
         The result of the only task, which is not handed out.
-    same_as : _Job, optional
-        The job that computes what this one waits for.
+    same_as : (_Job, int), optional
+        The job that computes what this one waits for, and which of its tasks does.
     """
 
     def __init__(
@@ -180,7 +171,7 @@ class _Job:
         batch: Batch,
         *,
         stored: Reference | None = None,
-        same_as: _Job | None = None,
+        same_as: tuple[_Job, int] | None = None,
     ) -> None:
         self.batch = batch
         self.stored = stored
@@ -207,7 +198,7 @@ class _Job:
     @property
     def is_done(self) -> bool:
         """Whether its results are there."""
-        return self.has_ended if self.same_as is None else self.same_as.has_ended
+        return self.has_ended if self.same_as is None else self.same_as[0].has_ended
 
 
 class WorkersLoop(Loop):
@@ -342,7 +333,7 @@ class WorkersLoop(Loop):
         if before:
             self._submit(before, keys)
         batch = Batch([task], self._parallel.n_dispatched_tasks)
-        job = _Job(batch, stored=plan.stored, same_as=same[0] if same else None)
+        job = _Job(batch, stored=plan.stored, same_as=same)
         self._parallel.n_dispatched_tasks += 1
         with self._changed:
             self._waiting[batch.first] = job
@@ -350,8 +341,6 @@ class WorkersLoop(Loop):
                 self._ended.append(job)
             elif same is not None:
                 same[0].followers.append(job)
-        if same is not None:
-            job.keys = [plan.key]
         return True
 
     def _batch_size(self) -> int:
@@ -471,6 +460,10 @@ class WorkersLoop(Loop):
             )
         ]
         job.forget_arguments()
+        # What was stored is found in the store from now on. What was not would be kept
+        # for an equal task that may never come.
+        for key in job.keys:
+            self._under_way.pop(key, None)
         return values
 
     def _count(self, outcomes: list[Any], *, hits: int = 0) -> None:
@@ -490,8 +483,8 @@ class WorkersLoop(Loop):
         if job.stored is not None:
             return self._loaded(job.stored, job, 0)
         assert job.same_as is not None
-        _, number = self._under_way[job.keys[0]]
-        outcomes = self._done_of(job.same_as).outcomes
+        other, number = job.same_as
+        outcomes = self._done_of(other).outcomes
         if number < len(outcomes):
             return self._loaded(outcomes[number], job, 0)
         return self._computed_here(job, 0)
@@ -582,55 +575,6 @@ def raise_failure(failure: Failure) -> None:
     error = failure.error
     error.add_note(failure.note())
     raise error
-
-
-def most_in_flight(pre_dispatch: int | str, workers: int) -> int:
-    """Return how many batches may be under way.
-
-    Raises
-    ------
-    ValueError
-        If `pre_dispatch` is not understood.
-    """
-    if pre_dispatch == "all":
-        return 1 << 62
-    if isinstance(pre_dispatch, str):
-        value = _evaluate(pre_dispatch.replace("n_jobs", str(workers)))
-    else:
-        value = pre_dispatch
-    return max(int(value), 1)
-
-
-def _evaluate(text: str) -> float:
-    if len(text) > 30:
-        raise ValueError(f"pre_dispatch={text!r} is longer than it should be")
-    try:
-        return _value(ast.parse(text, mode="eval").body)
-    except (SyntaxError, TypeError, KeyError, ZeroDivisionError) as error:
-        raise ValueError(
-            f"pre_dispatch={text!r} is neither 'all', nor a number, nor a sum such as "
-            f"'2 * n_jobs'"
-        ) from error
-
-
-def _value(node: ast.AST) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return node.value
-    if isinstance(node, ast.BinOp):
-        return float(_OPERATORS[type(node.op)](_value(node.left), _value(node.right)))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
-    raise TypeError(node)
-
-
-_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
 
 
 def _exit_name(code: int) -> str:

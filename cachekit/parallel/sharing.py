@@ -128,15 +128,13 @@ class Sharing:
     def pack(self, batch: Any) -> Packed:
         """Pickle a batch; its large buffers are written to files."""
         _send_script_by_value()
-        stream = io.BytesIO()
-        sink = cast(pickling.Sink, _Stream(stream))
-        limit = self._limit
+        stream = Stream()
         smallest = pickling.SMALLEST_BUFFER
-        if limit is not None:
-            smallest = max(min(limit, smallest), 1)
+        if self._limit is not None:
+            smallest = max(min(self._limit, smallest), 1)
         parts: list[bytes | MappedPart] = []
         used: list[_SharedFile] = []
-        for memory in pickling.write_by_value(batch, sink, smallest_buffer=smallest):
+        for memory in pickling.write_by_value(batch, stream, smallest_buffer=smallest):
             blocks = list(memory.blocks)
             part, file = self._part_of(blocks)
             parts.append(part)
@@ -198,7 +196,7 @@ class Sharing:
         mapped = _map_of(array, blocks[0]) if array is not None else None
         if mapped is not None:
             return mapped, None
-        root = _root(array)
+        root = root_of(array)
         offset = 0
         if root is not None and _is_worth_sharing_whole(root, length):
             # Other parts of it are to come, as in a loop over its pieces.
@@ -250,9 +248,8 @@ def _send_script_by_value() -> None:
 
 
 def _packed(done: Done) -> Packed:
-    stream = io.BytesIO()
-    sink = cast(pickling.Sink, _Stream(stream))
-    outside = pickling.write_by_value(done, sink)
+    stream = Stream()
+    outside = pickling.write_by_value(done, stream)
     parts: list[bytes | MappedPart] = [b"".join(memory.blocks) for memory in outside]
     return Packed(stream.getvalue(), parts)
 
@@ -289,16 +286,13 @@ class _SharedFile:
         self.array: weakref.ref[Any] | None = None
 
 
-class _Stream:
-    """A sink for a pickle stream."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        self._file = file
-        self.write = file.write
+class Stream(io.BytesIO):
+    """A sink for a pickle stream, in memory."""
 
     def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+        """Forget what was written, which is to be written anew."""
+        self.seek(0)
+        self.truncate()
 
 
 def _mapped(part: MappedPart) -> Any:
@@ -312,7 +306,7 @@ def _map_of(array: Any, block: memoryview) -> MappedPart | None:
     """Return where the memory of an array is in a file, if it is a map of one."""
     import numpy as np
 
-    root = _root(array)
+    root = root_of(array)
     if not isinstance(root, np.memmap) or root.mode == "c" or not root.filename:
         return None
     if not _is_file_behind(root):
@@ -339,7 +333,7 @@ def _is_file_behind(root: Any) -> bool:
     return False
 
 
-def _root(array: Any) -> Any:
+def root_of(array: Any) -> Any:
     """Return the array that owns the memory of another; None for what is no array."""
     import numpy as np
 

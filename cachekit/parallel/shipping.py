@@ -11,13 +11,12 @@ hands a buffer from worker to worker, and keeps it while a task needs it.
 
 from __future__ import annotations
 
-import io
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from cachekit.parallel.sharing import Packed
+from cachekit.parallel.sharing import Packed, Stream, root_of
 from cachekit.parallel.tasks import short_call
 from cachekit.serialization import pickling
 
@@ -43,7 +42,7 @@ class Shipping:
 
         `put` puts an array of bytes into the cluster, and returns what stands for it.
         """
-        stream = _Stream()
+        stream = Stream()
         outside = pickling.write_by_value(batch, stream)
         pieces = [[stream.getbuffer()], *(list(memory.blocks) for memory in outside)]
         parts: list[bytes | None] = []
@@ -86,14 +85,6 @@ class _Placed(NamedTuple):
     owner: weakref.ref[Any]
 
 
-class _Stream(io.BytesIO):
-    """A sink in memory."""
-
-    def restart(self) -> None:
-        self.seek(0)
-        self.truncate()
-
-
 def _owner(blocks: list[memoryview]) -> Any:
     """Return the array with whose end the memory ends; None for what is no array.
 
@@ -105,9 +96,7 @@ def _owner(blocks: list[memoryview]) -> Any:
     array: Any = blocks[0].obj
     if len(blocks) != 1 or not isinstance(array, np.ndarray):
         return None
-    root = array
-    while isinstance(root.base, np.ndarray):
-        root = root.base
+    root = root_of(array)
     return root if root.nbytes == blocks[0].nbytes else array
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from cachekit.parallel.board import Board
 from cachekit.parallel.relay import Messages, Relay
+from cachekit.texts import cut
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -221,7 +222,7 @@ def short_call(task: Task) -> str:
     words = [_short(value) for value in args]
     words += [f"{key}={_short(value)}" for key, value in kwargs.items()]
     text = f"{name}({', '.join(words)})"
-    return text if len(text) <= LONGEST_CALL else f"{text[: LONGEST_CALL - 1]}…"
+    return cut(text, LONGEST_CALL)
 
 
 LONGEST_CALL = 200

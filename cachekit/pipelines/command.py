@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 
+from cachekit.amounts import counted
 from cachekit.errors import CacheKitError, MissingExtra, PipelineError
 from cachekit.experiments import Run
 from cachekit.experiments import run as recorded_run
@@ -143,9 +144,8 @@ def running(
 
 def echo_cost(tally: Tally, *, seconds: float) -> None:
     """Tell what the cache did for a run, and how long the run took."""
-    calls = tally.hits + tally.misses
     click.echo(
-        f"{calls:,} call{'' if calls == 1 else 's'}: {tally.hits:,} from the cache, "
+        f"{counted(tally.hits + tally.misses, 'call')}: {tally.hits:,} from the cache, "
         f"{tally.misses:,} computed; {tally.seconds_saved:.1f} s saved. "
         f"{seconds:.1f} s in all."
     )

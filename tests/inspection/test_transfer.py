@@ -288,6 +288,24 @@ def test_an_entry_that_cannot_be_read_does_not_stop_the_others(
     assert inspection.import_entries(file, target).copied == 4
 
 
+class Forgetful(LocalStore):
+    """A store that cannot read how the code of one function is described."""
+
+    def read_code(self, key: EntryKey) -> bytes | None:
+        if "scale" in key.function:
+            raise OSError(5, "Input/output error")
+        return super().read_code(key)
+
+
+def test_code_that_cannot_be_read_does_not_stop_the_others(source: LocalStore) -> None:
+    store = Forgetful(source.root)
+
+    done = inspection.export_entries(store, store.entries(), io.BytesIO())
+
+    assert (done.copied, len(done.failures)) == (2, 3)
+    assert {why for _, why in done.failures} == {"[Errno 5] Input/output error"}
+
+
 def test_a_description_that_is_too_large_is_refused(
     target: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

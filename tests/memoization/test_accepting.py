@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,19 @@ def test_what_is_damaged_is_not_accepted(store: Path, content: bytes) -> None:
     assert computed == [3, 3]
 
 
+@pytest.mark.parametrize("counts_as", [["x"], {}, 3, None, "../..", ""])
+def test_an_odd_version_is_not_accepted(store: Path, counts_as: object) -> None:
+    cached(Memory(store), OLD)(3)
+    inspection.accept(inspection.propose(cached(Memory(store), NEW)))
+    (path,) = (store / ".accepted").iterdir()
+    facts = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**facts, "counts_as": counts_as}))
+
+    assert cached(Memory(store), NEW)(3) == 6
+
+    assert computed == [3, 3]
+
+
 def test_it_is_plain_json(store: Path) -> None:
     cached(Memory(store), OLD)(3)
     proposal = inspection.propose(cached(Memory(store), NEW))
@@ -231,11 +245,27 @@ def test_a_far_store_is_asked_when_it_is_needed(tmp_path: Path) -> None:
     assert far.listings == 1
 
 
+@pytest.mark.parametrize("kind", ["coroutine", "async generator"])
+def test_the_loop_goes_on_while_a_far_store_is_asked(tmp_path: Path, kind: str) -> None:
+    far = _Far()
+    far.is_at_hand = False
+    new = cached(Memory([LocalStore(tmp_path), far]), NEW, kind)
+
+    assert CALLS[kind](new, 3) == 6
+
+    assert far.listings == 1
+    assert threading.get_ident() not in far.listed_by
+
+
 class _Far(DictStore):
-    """A store that takes a connection, and counts how often it is listed."""
+    """A store that takes a connection, and notes how often it is listed, and where."""
 
     is_at_hand = True
     listings = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed_by: list[int] = []
 
     @property
     def is_connected(self) -> bool:
@@ -243,6 +273,7 @@ class _Far(DictStore):
 
     def documents(self, folder: str) -> list[str]:
         self.listings += 1
+        self.listed_by.append(threading.get_ident())
         return super().documents(folder)
 
 

@@ -363,6 +363,16 @@ def test_read_only_and_without_a_location_each_call_computes(store: Path) -> Non
         assert numbers.computed == 2
 
 
+def test_without_a_store_a_reference_computes_the_items_for_each_reader() -> None:
+    numbers = Numbers(Memory(None))
+
+    async def read_twice() -> list[list[int]]:
+        shelved = await numbers.cached.call_and_shelve(2, numbers.log)
+        return [await to_list(shelved.get()) for _ in range(2)]
+
+    assert run(read_twice()) == [[0, 1], [0, 1]]
+
+
 def test_offline_it_has_hits_alone(numbers: Numbers, memory: Memory) -> None:
     run(to_list(numbers(3)))
 

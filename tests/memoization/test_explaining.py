@@ -9,6 +9,7 @@ import json
 import linecache
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -450,6 +451,21 @@ def test_the_last_call_takes_the_default_of_a_new_parameter(
 
     (change,) = found.arguments
     assert (change.name, change.kind, change.now) == ("power", "added", "(redacted)")
+
+
+def test_the_last_call_is_told_though_a_default_has_no_digest(
+    memory: Memory,
+) -> None:
+    @memory.cache
+    def fit(x: int, lock: Any = threading.Lock()) -> int:  # noqa: ARG001, B008
+        return x
+
+    fit(1, lock=None)
+
+    found = fit.explain_again()
+
+    assert found is not None
+    assert found.is_hit
 
 
 def test_the_last_call_leaves_out_what_is_ignored_now(

@@ -591,6 +591,16 @@ def test_without_a_location_it_is_the_function() -> None:
     assert numbers.computed == 2
 
 
+def test_without_a_store_a_reference_computes_the_items_for_each_reader() -> None:
+    numbers = Numbers(Memory(None))
+
+    shelved = numbers.cached.call_and_shelve(2, numbers.log)
+
+    assert [list(shelved.get()), list(shelved.get())] == [[0, 1], [0, 1]]
+    with pytest.raises(TypeError):
+        numbers.cached.call_and_shelve()
+
+
 def test_an_expired_entry_is_computed_again(memory: Memory) -> None:
     numbers = Numbers(memory, expires=0)
 

@@ -745,6 +745,16 @@ def test_a_bar_has_no_total_where_none_is_known(
     assert "2it" in capsys.readouterr().err
 
 
+def test_a_bar_is_shown_for_what_has_no_name_of_its_own(
+    memory: Memory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cached = memory.cache(functools.partial(max, 2))
+
+    assert cached.map([1, 3], progress=True) == [2, 3]
+
+    assert "2/2" in capsys.readouterr().err
+
+
 def test_nothing_is_shown_by_default(
     memory: Memory, log: Path, n_jobs: int, capfd: pytest.CaptureFixture[str]
 ) -> None:

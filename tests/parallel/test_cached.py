@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,27 @@ def test_references_lead_to_the_store_and_values_are_references_too(
     assert [stored.get(), plain.get()] == [9, 4]
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_value_with_a_method_get_becomes_a_reference_too(n_jobs: int) -> None:
+    loop = Parallel(n_jobs=n_jobs, return_as="reference")
+
+    (result,) = loop([delayed(dict)(a=1)])
+
+    assert result.get() == {"a": 1}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_references_that_tasks_return_stay_what_they_are(
+    memory: Memory, log: Path, n_jobs: int
+) -> None:
+    loop = Parallel(n_jobs=n_jobs, return_as="reference")
+
+    (result,) = loop([delayed(cache(memory).call_and_shelve)(3, log)])
+
+    assert isinstance(result, MemorizedResult)
+    assert result.get() == 9
+
+
 @pytest.mark.parametrize("return_as", ["list", "generator_unordered"])
 def test_a_result_that_was_evicted_at_once_is_computed_again(
     tmp_path: Path, log: Path, return_as: str
@@ -164,6 +187,26 @@ def test_an_error_of_a_cached_function_names_its_task(memory: Memory) -> None:
         Parallel(n_jobs=2)(delayed(inverse)(x) for x in (1, 0, 2))
 
     assert "task 1" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("on_error", ["return", "skip", "raise"])
+@pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
+def test_a_cached_call_with_wrong_arguments_fails_as_any_other(
+    memory: Memory, log: Path, backend: str, on_error: str
+) -> None:
+    cached = cache(memory)
+    loop = Parallel(n_jobs=2, backend=backend, on_error=on_error)
+    tasks = [delayed(cached)(1, log), delayed(cached)(), delayed(cached)(3, log)]
+
+    if on_error == "raise":
+        with pytest.raises(TypeError, match="missing"):
+            loop(tasks)
+        return
+    results = loop(tasks)
+
+    errors = [one for one in results if isinstance(one, TypeError)]
+    assert len(errors) == (on_error == "return")
+    assert [one for one in results if one not in errors] == [1, 9]
 
 
 def test_large_results_come_back_mapped(tmp_path: Path) -> None:
@@ -218,3 +261,17 @@ def test_threads_see_the_context_of_their_caller() -> None:
         )
 
     assert [one["divide"] for one in seen] == ["raise", "raise"]
+
+
+def test_a_result_that_is_not_stored_is_let_go_once_it_was_taken(
+    memory: Memory,
+) -> None:
+    cached = memory.cache(numbers, cache_if=lambda *_: False)
+    loop = Parallel(n_jobs=2, return_as="generator", batch_size=1)
+    results = loop(delayed(cached)(n) for n in range(20))
+
+    taken = [weakref.ref(next(results)) for _ in range(10)]
+
+    gc.collect()
+    assert [reference() for reference in taken[:5]] == [None] * 5
+    assert len(list(results)) == 10

@@ -50,7 +50,9 @@ def draw_regions(
     panels = grid.flatten().tolist()
     for panel, (name, shares) in zip(panels, maps.items(), strict=False):
         shades = panel.contourf(
-            *(plane.across, plane.up, shares),
+            plane.across,
+            plane.up,
+            shares,
             levels=[0, 0.25, 0.5, 0.75, 0.9, 1.0],
             cmap="Greys",
             vmax=1.8,  # light enough for the rows to stand out

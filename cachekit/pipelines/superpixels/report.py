@@ -89,7 +89,13 @@ def print_costs(
 
     photographs = table(
         "Photographs by superpixels",
-        *("image", "superpixels", "error", "PSNR", "of blocks", "size", "smaller"),
+        "image",
+        "superpixels",
+        "error",
+        "PSNR",
+        "of blocks",
+        "size",
+        "smaller",
     )
     for (image, method), sequence in costs.items():
         if method == "blocks":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cachekit.pipelines.figures import COLOURS, new_figure, png_of
 from cachekit.pipelines.tables.data import Table
 from cachekit.pipelines.tables.recipes import Recipe
+from cachekit.texts import cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +55,7 @@ def draw_predictions(
     shown = figure.subplots(
         1, len(panels), squeeze=False, sharex=not classes, sharey=True
     )
-    name = _shortened(target, 40)
+    name = cut(target, 40)
     for axes, (title, predicted) in zip(shown[0], panels, strict=True):
         if classes:
             _draw_confusions(axes, values, predicted, classes)
@@ -103,7 +104,7 @@ def draw_columns(
     axes = figure.subplots()
     places = range(len(order))
     axes.barh(places, mean[order], xerr=spread[order], color=COLOURS[0], capsize=3)
-    labels = [_shortened(names[i], 30) for i in order]
+    labels = [cut(names[i], 30) for i in order]
     axes.set_yticks(places, labels, parse_math=False)
     axes.invert_yaxis()
     axes.axvline(0, color="0.4", lw=0.8)
@@ -154,7 +155,7 @@ def _draw_confusions(
             color=colour,
             size=size,
         )
-    labels = [_shortened(name, 14) for name in classes]
+    labels = [cut(name, 14) for name in classes]
     axes.set_yticks(range(n), labels, parse_math=False)
     axes.set_xticks(
         range(n),
@@ -164,10 +165,6 @@ def _draw_confusions(
         rotation_mode="anchor",
         parse_math=False,
     )
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 # --- the files ---

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachekit.pipelines.figures import COLOURS, new_figure, png_of
 from cachekit.pipelines.topics.model import Topic
+from cachekit.texts import cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +129,7 @@ def draw_map(
 
 
 def _draw_topic(panel: Axes, topic: Topic) -> None:
-    words = [_shortened(word, 20) for word, _ in topic.words]
+    words = [cut(word, 20) for word, _ in topic.words]
     places = range(len(words))
     panel.barh(places, [weight for _, weight in topic.words], color=COLOURS[0])
     panel.set_yticks(places, words, fontsize=9, parse_math=False)
@@ -167,7 +168,7 @@ def _label(
     for document, text in labels.items():
         for x, y, sides in _SIDES:
             label = axes.annotate(
-                _shortened(text, 24),
+                cut(text, 24),
                 points[document],
                 xytext=(x, y),
                 textcoords="offset points",
@@ -210,7 +211,3 @@ def _ignoring_glyphs() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"

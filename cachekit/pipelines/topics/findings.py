@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cachekit.amounts import counted
 from cachekit.pipelines.topics.comparison import Match
 from cachekit.pipelines.topics.crawl import Crawl
 from cachekit.pipelines.topics.model import Factors, Topic
@@ -94,5 +95,4 @@ class Result:
     @property
     def title(self) -> str:
         """What was looked at, and how much of it."""
-        number = len(self.pages)
-        return f"{self.site}, {number:,} page{'' if number == 1 else 's'}"
+        return f"{self.site}, {counted(len(self.pages), 'page')}"

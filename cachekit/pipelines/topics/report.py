@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from cachekit.amounts import counted
 from cachekit.pipelines.topics.crawl import NoPage, Progress
 from cachekit.pipelines.topics.findings import Result
 from cachekit.pipelines.topics.model import Topic, heaviest, heaviest_topics
 from cachekit.pipelines.topics.similarity import count_pairs
+from cachekit.texts import cut
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,8 +35,13 @@ def tables(result: Result) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]
         ),
         "matches.csv": (
             [
-                *("model", "topic", "other_model", "other_topic"),
-                *("cosine", "jaccard", "shared_words"),
+                "model",
+                "topic",
+                "other_model",
+                "other_topic",
+                "cosine",
+                "jaccard",
+                "shared_words",
             ],
             list(_match_rows(result)),
         ),
@@ -112,8 +119,7 @@ def _map_rows(result: Result) -> Iterator[tuple[Any, ...]]:
 def short_names(topics: Sequence[Topic]) -> list[str]:
     """Return a name for each topic: its number and its first words."""
     first_words = [
-        ", ".join(_shortened(word, 15) for word, _ in topic.words[:3])
-        for topic in topics
+        ", ".join(cut(word, 15) for word, _ in topic.words[:3]) for topic in topics
     ]
     return [f"{n} {words}" for n, words in enumerate(first_words, start=1)]
 
@@ -153,7 +159,7 @@ class CrawlBar:
         if self._bar is not None:
             self._bar.close()
         if isinstance(error, KeyboardInterrupt):
-            pages = _count(self.pages_kept, "page")
+            pages = counted(self.pages_kept, "page")
             click.echo(f"{pages} read so far, and kept in the cache.", err=True)
 
     def update(self, progress: Progress) -> None:
@@ -216,7 +222,7 @@ def echo_crawl(result: Result, *, max_listed: int) -> None:
     _echo_missing("broken", crawl.broken, max_listed)
     _echo_missing("skipped", crawl.skipped, max_listed)
     if n_wordless := len(crawl.pages) - len(result.pages):
-        pages = _count(n_wordless, "page")
+        pages = counted(n_wordless, "page")
         click.echo(f"{pages} left out: without any of the words that are counted.")
     if crawl.gave_up:
         click.echo(
@@ -238,10 +244,10 @@ def echo_unsettled(result: Result) -> None:
 def _echo_missing(kind: str, missing: Sequence[NoPage], max_listed: int) -> None:
     if not missing:
         return
-    click.echo(f"{_count(len(missing), 'page')} {kind}:")
+    click.echo(f"{counted(len(missing), 'page')} {kind}:")
     for visit in missing[:max_listed]:
         # A long path must not hide the reason.
-        path, reason = _shortened(visit.path, 38), _shortened(visit.reason, 37)
+        path, reason = cut(visit.path, 38), cut(visit.reason, 37)
         click.echo(f"  {path}: {reason}")
     if len(missing) > max_listed:
         click.echo(f"  and {len(missing) - max_listed} more")
@@ -268,11 +274,3 @@ def _print(table: Table) -> None:
 
 def _number(score: float) -> str:
     return "" if math.isnan(score) else f"{score:.2f}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
