@@ -97,6 +97,31 @@ def script(page: Path, name: str) -> str:
     return dict(steps(page))[name]
 
 
+DASK = """
+    import dask
+    from dask.distributed import Client
+    from cachekit import Memory
+
+    @Memory("store").cache
+    def simulate(seed):
+        return seed * seed
+
+    if __name__ == "__main__":
+        with Client(n_workers=2, dashboard_address=None) as client:
+            print(client.gather(client.map(simulate, range(3))))
+            print(dask.compute(*[dask.delayed(simulate)(seed) for seed in range(4)]))
+        print(simulate.cache_info()[:2], simulate.check_call_in_cache(3))
+"""
+
+
+@pytest.mark.slow
+def test_dask_calls_a_cached_function_as_any_other(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("study.py", DASK)
+
+    assert project.run("study.py") == ["[0, 1, 4]", "(0, 1, 4, 9)", "(0, 0) True"]
+
+
 @pytest.mark.slow
 def test_a_loop_runs_on_ray(tmp_path: Path) -> None:
     project = Project(tmp_path)
@@ -202,6 +227,7 @@ def test_files_of_the_page_run(name: str, tmp_path: Path) -> None:
     write(name, tmp_path).run(name)
 
 
+@pytest.mark.slow
 def test_a_memory_that_is_both_is_taken_by_nilearn(tmp_path: Path) -> None:
     project = write("both.py", tmp_path)
     project.write(
@@ -508,6 +534,7 @@ STEPS = """
 """
 
 
+@pytest.mark.slow
 def test_a_pipeline_fits_again_what_was_edited(tmp_path: Path) -> None:
     project, printed = Project(tmp_path), []
 
