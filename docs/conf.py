@@ -1,5 +1,10 @@
 """Settings of the documentation: ``sphinx-build -W docs docs/_build``."""
 
+from docutils.nodes import Element, Node
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
 from cachekit import __version__
 
 project = "cachekit"
@@ -7,12 +12,66 @@ author = "The cachekit developers"
 copyright = "2026, the cachekit developers"  # noqa: A001  (Sphinx's name)
 version = release = __version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_click",
+    "sphinx_design",
+]
 exclude_patterns = ["_build"]
+nitpicky = True
+nitpick_ignore = [  # without network there is nothing to link them to
+    ("py:obj", name)
+    for name in (
+        "io.BytesIO",
+        "logging",
+        "pathlib.Path",
+        "pickle.PicklingError",
+        "shutil.SpecialFileError",
+    )
+]
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3  # links to headings of other pages
+
 autodoc_typehints = "none"  # the docstrings say the types in words
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
+autosummary_generate = False  # its tables lead to the same page
+default_role = "autolink"  # a name in single backticks is a link, if it is one
+numpydoc_show_class_members = False
+
 html_theme = "pydata_sphinx_theme"
 html_title = "cachekit"
+html_static_path = ["_static"]
+html_css_files = ["cachekit.css"]
 html_show_sourcelink = False
-html_sidebars = {"**": []}  # three pages need no side bar of their own
-numpydoc_show_class_members = False
-myst_heading_anchors = 3  # links to headings of other pages
+html_sidebars = {"index": [], "quickstart": [], "changelog": []}
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+
+def public_name(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: Element
+) -> Node | None:
+    """Look for a name in `cachekit` itself: `Memory` of any package is that one."""
+    return env.domains.python_domain.resolve_xref(
+        env,
+        node["refdoc"],
+        app.builder,
+        "obj",
+        f"cachekit.{node['reftarget']}",
+        node,
+        content,
+    )
+
+
+def setup(app: Sphinx) -> None:
+    """Have `public_name` asked for links that lead nowhere."""
+    app.connect("missing-reference", public_name)

@@ -53,7 +53,7 @@ def read_items(
         is unpickled. Without a secret, signed items are read as any others.
     trusted : sequence, optional
         If given, safe loading: what is allowed besides plain data; see
-        `cachekit.serialization.load`.
+        `cachekit.load`.
 
     Yields
     ------
