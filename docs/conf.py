@@ -41,6 +41,27 @@ autodoc_default_options = {"exclude-members": "__init__, __new__"}
 autosummary_generate = False  # its tables lead to the same page
 default_role = "autolink"  # a name in single backticks is a link, if it is one
 numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    *("GL06", "GL07", "GL08"),  # sections: known, in order; a docstring at all
+    *("SS03", "SS06"),  # a summary: one line, a full stop
+    *("PR01", "PR02", "PR03", "PR07"),  # parameters: all, no others, in order
+    *("RT01", "RT03", "YD01"),  # returns and yields
+}
+numpydoc_validation_exclude = {
+    # Dataclasses document their fields as attributes.
+    r"cachekit\.(experiments|inspection)\.[A-Z]\w+$",
+    r"cachekit\.(hashing\.CodeVersion|memoization\.(CacheInfo|Record|Tally))$",
+    r"cachekit\.stores\.(EntryInfo|EntryKey)",
+    r"cachekit\.hashing\.HASH_VERSION$",
+    # Numpydoc does not know options behind ``**``, nor what has nothing to yield.
+    r"cachekit\.Memory\.(cache|offline)$",
+    # Methods that take the arguments of the function.
+    r"cachekit\.memoization\.MemorizedFunc",
+    # The contracts: what one line says of each method is all there is to it.
+    r"cachekit\.stores\.(Staging|Store|Turn)\b",
+    r"cachekit\.serialization\.(Codec|CompressorWrapper|Label|Seal)\b",
+    r"cachekit\.(ParallelBackendBase|StoreBackendBase)\.",
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "cachekit"
@@ -52,6 +73,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "show_prev_next": False,
+    "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
 }

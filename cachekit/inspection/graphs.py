@@ -107,7 +107,13 @@ class Graph:
     start: str = ""
 
     def to_frame(self) -> Any:
-        """Return the edges as a table of pandas, one a row."""
+        """Return the edges as a table of pandas, one a row.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the fields of `Edge` as columns.
+        """
         try:
             import pandas as pd
         except ImportError as error:

@@ -373,6 +373,11 @@ class Memory(Logger):
             The function.
         *args, **kwargs
             Its arguments.
+
+        Returns
+        -------
+        object
+            What the function returns, computed or stored.
         """
         return self.cache(func)(*args, **kwargs)
 
@@ -456,7 +461,13 @@ class Memory(Logger):
         return logger_for(self.verbose)
 
     def tally(self) -> Tally:
-        """Sum up what the cache did for this process so far."""
+        """Sum up what the cache did for this process so far.
+
+        Returns
+        -------
+        Tally
+            Hits, misses, and the seconds that both took or saved, of all functions.
+        """
         return self.counter.tally(self.store or DictStore())
 
     # --- what is in the store: `cachekit.inspection` has more of it ---

@@ -55,15 +55,15 @@ def read_items(
         If given, safe loading: what is allowed besides plain data; see
         `cachekit.load`.
 
-    Yields
-    ------
-    object
-        An item.
-
     Returns
     -------
     object
         What `ItemWriter.close` was given.
+
+    Yields
+    ------
+    object
+        An item.
 
     Raises
     ------
@@ -96,6 +96,11 @@ def check_items(file: BinaryIO, seal: Seal | Label | None = None) -> int:
         Open for reading, where the items start.
     seal : Seal or Label, optional
         Checks the signature as well, or what the items belong to.
+
+    Returns
+    -------
+    int
+        How many items there are.
 
     Raises
     ------

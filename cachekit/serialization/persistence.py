@@ -215,6 +215,11 @@ def write_value(
     seal : Seal or Label, optional
         Signs it, or says what it belongs to.
 
+    Returns
+    -------
+    int
+        Bytes written.
+
     Raises
     ------
     Exception
@@ -244,6 +249,11 @@ def write_value_to(
         As for `write_value`.
     can_be_mapped : bool, default False
         Whether small arrays stay outside of the pickle stream as well.
+
+    Returns
+    -------
+    int
+        Bytes written.
 
     Raises
     ------
@@ -314,6 +324,11 @@ def read_value(
         unpickled. Without a secret, a signed value is read as any other.
     trusted : sequence, optional
         If given, safe loading: what is allowed besides plain data; see `load`.
+
+    Returns
+    -------
+    object
+        The value.
 
     Raises
     ------
