@@ -38,6 +38,7 @@ myst_heading_anchors = 3  # links to headings of other pages
 
 autodoc_typehints = "none"  # the docstrings say the types in words
 autodoc_default_options = {"exclude-members": "__init__, __new__"}
+autodoc_preserve_defaults = True  # as they are written, not as they print
 autosummary_generate = False  # its tables lead to the same page
 default_role = "autolink"  # a name in single backticks is a link, if it is one
 numpydoc_show_class_members = False
@@ -94,6 +95,13 @@ def public_name(
     )
 
 
+def no_arguments(app: Sphinx, context: object, lines: list[str]) -> None:
+    """Leave out the arguments of a command: its usage and its text name them."""
+    del app, context
+    lines.clear()
+
+
 def setup(app: Sphinx) -> None:
-    """Have `public_name` asked for links that lead nowhere."""
+    """Ask `public_name` where a link leads nowhere, and shorten the commands."""
     app.connect("missing-reference", public_name)
+    app.connect("sphinx-click-process-arguments", no_arguments)

@@ -32,7 +32,8 @@ def location_for(location: str | None = None) -> str:
     Raises
     ------
     StoreError
-        As `configured_location`, which is asked if nothing else says it.
+        If nothing else says it, and the ``pyproject.toml`` cannot be read, or what it
+        says is no location.
     """
     if location or os.environ.get("CACHEKIT_DIR"):
         return location or default_location()

@@ -63,8 +63,8 @@ class Memory(Logger):
         directory. Or the URL of a bucket or another remote folder, as in
         ``"s3://bucket/prefix"``: results are then also kept in a folder of this
         machine, which is asked first, and sent in the background. A list of two
-        names that folder as well. A `Store` is used as it is. With None nothing is
-        cached and every call goes straight to its function.
+        names that folder as well. A `cachekit.stores.Store` is used as it is. With None
+        nothing is cached and every call goes straight to its function.
     backend : str, default "local"
         Another kind of store, by the name that `register_store_backend` gave it.
     mmap_mode : {"r", "r+", "w+", "c"}, optional
