@@ -53,7 +53,6 @@ numpydoc_validation_exclude = {
     r"cachekit\.(experiments|inspection)\.[A-Z]\w+$",
     r"cachekit\.(hashing\.CodeVersion|memoization\.(CacheInfo|Record|Tally))$",
     r"cachekit\.stores\.(EntryInfo|EntryKey)",
-    r"cachekit\.hashing\.HASH_VERSION$",
     # Numpydoc does not know options behind ``**``, nor what has nothing to yield.
     r"cachekit\.Memory\.(cache|offline)$",
     # Methods that take the arguments of the function.

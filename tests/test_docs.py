@@ -151,7 +151,9 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 def shown() -> list[object]:
     """Return what the pages of the reference show, by their directives."""
-    directive = re.compile(r"^\.\. auto(?:class|data|exception|function):: (.*)$", re.M)
+    directive = re.compile(
+        r"^\.\. (?:auto(?:class|exception|function)|py:data):: (.*)$", re.M
+    )
     names = [
         name
         for page in sorted(REFERENCE.glob("*.md"))

@@ -19,7 +19,7 @@ from cachekit.stores.names import folder_name
 if TYPE_CHECKING:
     from cachekit.inspection.reports import EntryReport
 
-#: What `entries` and `functions` can be sorted by.
+# What `entries` and `functions` can be sorted by.
 Order = Literal["used", "size", "calls", "hits", "saved", "name"]
 
 
