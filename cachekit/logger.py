@@ -33,19 +33,50 @@ class Logger:
             self._log_name = name
 
     def warn(self, msg: object) -> None:
-        """Log a warning."""
+        """Log a warning.
+
+        Parameters
+        ----------
+        msg : object
+            What to log, after the name of what says it.
+        """
         self._log().warning("%r: %s", self, msg)
 
     def info(self, msg: object) -> None:
-        """Log what is going on."""
+        """Log what is going on.
+
+        Parameters
+        ----------
+        msg : object
+            As for `warn`.
+        """
         self._log().info("%r: %s", self, msg)
 
     def debug(self, msg: object) -> None:
-        """Log a detail."""
+        """Log a detail.
+
+        Parameters
+        ----------
+        msg : object
+            As for `warn`.
+        """
         self._log().debug("%r: %s", self, msg)
 
     def format(self, obj: object, indent: int = 0) -> str:
-        """Write an object over several lines; long arrays are abridged."""
+        """Write an object over several lines; long arrays are abridged.
+
+        Parameters
+        ----------
+        obj : object
+            What to write.
+        indent : int, default 0
+            Spaces before each level.
+
+        Returns
+        -------
+        str
+            Its text, to the depth of this logger.
+        """
         if "numpy" not in sys.modules:
             return pprint.pformat(obj, indent=indent, depth=self.depth)
         import numpy as np

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "command.md"
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 # What differs from run to run, or from machine to machine.
 VARIES = [
@@ -20,14 +22,25 @@ VARIES = [
     (r"\d+(\.\d+)? [kM]?B\b", "SIZE"),
     (r"[█▉▊▋▌▍▎▏]+", "BAR"),
     (r"(Python|cachekit) \d+\.\d+\S*\b", "VERSION"),
-    (r"\S*/results\b", "results"),
+    (r"\S*/(results|cachekit)\b", r"\1"),
     (r" +", " "),
 ]
 
 
-def transcript() -> list[tuple[str, str]]:
-    """Return the commands of the page, and what they print."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+def files(page: Path) -> dict[str, str]:
+    """Return the files that a page shows: blocks that begin with ``# name``."""
+    blocks = re.findall(
+        r"```(?:python|toml)\n(# ([\w.]+)\n.*?)```", page.read_text("utf-8"), re.DOTALL
+    )
+    return {name: content for content, name in blocks}
+
+
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if files(page)]
+
+
+def transcript(page: Path) -> list[tuple[str, str]]:
+    """Return the commands of a page, and what they print."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     parts = re.split(r"^\$ (.*)\n", "".join(blocks), flags=re.MULTILINE)
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -50,24 +63,28 @@ def environment(folder: Path) -> dict[str, str]:
         command = commands / name
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}"{arguments} "$@"\n')
         command.chmod(0o755)
-    return {
+    variables = {
         **os.environ,
         "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "80",
-        "CACHEKIT_DIR": "results",
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / ".cache"),
         "PYTHONIOENCODING": "utf-8",
     }
+    variables.pop("CACHEKIT_DIR", None)
+    return variables
 
 
-def test_the_transcript_is_what_the_commands_print(tmp_path: Path) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_transcript_is_what_the_commands_print(page: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     study.mkdir()
-    (study / "analysis.py").write_text(script)
+    for name, content in files(page).items():
+        (study / name).write_text(content, "utf-8")
     variables = environment(tmp_path)
 
     printed, shown = [], []
-    for command, output in transcript():
+    for command, output in transcript(page):
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=study,

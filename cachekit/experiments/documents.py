@@ -38,6 +38,11 @@ def find_run(store: Store, id: str) -> RunRecord:  # noqa: A002  (it is called s
     id : str
         Its id, the first digits of it, the part behind the last hyphen, or ``"last"``.
 
+    Returns
+    -------
+    RunRecord
+        The only one that is so named.
+
     Raises
     ------
     EntryNotFound

@@ -41,7 +41,13 @@ def imported_name(name: str) -> str:
 
 
 def main_name() -> str:
-    """Return the name under which the main module would be imported."""
+    """Return the name under which the main module would be imported.
+
+    Returns
+    -------
+    str
+        As in ``"analysis"`` for the script ``analysis.py``.
+    """
     # A worker that is just being spawned runs the script under the second name.
     main = sys.modules.get("__mp_main__", sys.modules["__main__"])
     if _sender is not None and not _is_users_main(main):

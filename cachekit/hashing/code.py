@@ -82,7 +82,13 @@ class Code:
         self._known: tuple[Survey, str] | None = None
 
     def fingerprint(self) -> str:
-        """Return the fingerprint, computed anew if anything it covers has changed."""
+        """Return the fingerprint, computed anew if anything it covers has changed.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits.
+        """
         known = self._known
         if known is None or not known[0].is_current():
             survey = self._take_survey()
@@ -90,7 +96,13 @@ class Code:
         return known[1]
 
     def describe(self) -> CodeVersion:
-        """Say what the present fingerprint is made of."""
+        """Say what the present fingerprint is made of.
+
+        Returns
+        -------
+        CodeVersion
+            What a store keeps beside the entries of that version.
+        """
         self.fingerprint()
         assert self._known is not None
         survey, fingerprint = self._known  # at once: a thread may take another survey
@@ -162,7 +174,18 @@ def fingerprint(function: Callable[..., Any] | types.ModuleType) -> str:
 
 
 def function_name(function: Any) -> str:
-    """Return ``module.qualname``, the same when the module is run as a script."""
+    """Return ``module.qualname``, the same when the module is run as a script.
+
+    Parameters
+    ----------
+    function : callable
+        The function; of a partial, what it calls counts, of an object, its class.
+
+    Returns
+    -------
+    str
+        As in ``"analysis.Model.fit"``.
+    """
     target = getattr(function, "func", function)  # a partial goes by what it calls
     if not hasattr(target, "__qualname__"):
         target = type(target)

@@ -39,7 +39,7 @@ from cachekit.hashing.forms import (
     path_from,
 )
 
-# Takes part in every key. Raise it whenever a digest changes its meaning.
+# Takes part in every key. Raised whenever a digest changes its meaning.
 HASH_VERSION = 1
 
 # 128 bits: no two of 10¹⁵ results share a digest but with probability 10⁻⁹.

@@ -72,6 +72,11 @@ def propose(
     version : str, optional
         The first digits of its fingerprint; the one used last if not given.
 
+    Returns
+    -------
+    Proposal
+        Nothing is accepted yet: `accept` does that.
+
     Raises
     ------
     ValueError
@@ -114,6 +119,11 @@ def check(proposal: Proposal, most: int) -> Iterator[Recomputed]:
         What is to be accepted.
     most : int
         How many calls are run at most; see `recompute`.
+
+    Returns
+    -------
+    iterator of Recomputed
+        What became of each call, when it has been run.
     """
     keys = [info.key for info in proposal.entries]
     store = proposal.cached.store_backend
@@ -129,6 +139,11 @@ def accept(proposal: Proposal, *, checked: int = 0) -> Acceptance:
         What `propose` has found.
     checked : int, default 0
         How many results were computed again and are equal, to be recorded.
+
+    Returns
+    -------
+    Acceptance
+        What was written to the store.
 
     Raises
     ------
@@ -156,6 +171,11 @@ def withdraw(function: object, *, store: Store | None = None) -> list[Acceptance
     ----------
     function, store
         As for `propose`.
+
+    Returns
+    -------
+    list of Acceptance
+        What was taken back; empty if nothing was accepted.
     """
     cached = _cached_function(function, store)
     found = [

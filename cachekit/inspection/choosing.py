@@ -19,6 +19,7 @@ from cachekit.stores.names import folder_name
 if TYPE_CHECKING:
     from cachekit.inspection.reports import EntryReport
 
+# What `entries` and `functions` can be sorted by.
 Order = Literal["used", "size", "calls", "hits", "saved", "name"]
 
 
@@ -68,7 +69,22 @@ class Conditions:
         *,
         now: float | None = None,
     ) -> Iterable[Listed]:
-        """Choose by all but the arguments; the store tells what counts as what."""
+        """Choose by all but the arguments; the store tells what counts as what.
+
+        Parameters
+        ----------
+        listed : iterable
+            Entries, as `Store.entries` or `entries` lists them.
+        store : Store
+            Where they are.
+        now : float, optional
+            Seconds since 1970; by default the clock's.
+
+        Returns
+        -------
+        iterable
+            Those that are chosen.
+        """
         if replace(self, matching=None) == NO_CONDITIONS:
             return listed
         return self._chosen(listed, store, time.time() if now is None else now)
@@ -94,7 +110,18 @@ class Conditions:
                 yield one
 
     def by_records(self, listed: Iterable[EntryReport]) -> Iterator[EntryReport]:
-        """Choose by the arguments."""
+        """Choose by the arguments.
+
+        Parameters
+        ----------
+        listed : iterable of EntryReport
+            Entries; their records are read.
+
+        Yields
+        ------
+        EntryReport
+            One that is chosen.
+        """
         text = (self.matching or "").casefold()
         for entry in listed:
             if not text or text in entry.call.casefold():

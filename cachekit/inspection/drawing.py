@@ -16,7 +16,18 @@ _OF_MERMAID = set('"#&;<>`|[]{}()\\*_~%@')
 
 
 def mermaid(graph: Graph) -> str:
-    """Write a graph as a flowchart of Mermaid, which GitHub and notebooks draw."""
+    """Write a graph as a flowchart of Mermaid, which GitHub and notebooks draw.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to draw.
+
+    Returns
+    -------
+    str
+        The flowchart, without a fence around it.
+    """
     return "\n".join(_mermaid_lines(graph)) + "\n"
 
 
@@ -41,7 +52,18 @@ def _mermaid_text(text: str) -> str:
 
 
 def dot(graph: Graph) -> str:
-    """Write a graph in DOT, the language of Graphviz."""
+    """Write a graph in DOT, the language of Graphviz.
+
+    Parameters
+    ----------
+    graph : Graph
+        What to draw.
+
+    Returns
+    -------
+    str
+        A ``digraph``.
+    """
     return "\n".join(_dot_lines(graph)) + "\n"
 
 
@@ -72,7 +94,18 @@ def _dot_text(text: str) -> str:
 
 
 def label_lines(node: Node) -> list[str]:
-    """Return what a node is called, in one or two short lines."""
+    """Return what a node is called, in one or two short lines.
+
+    Parameters
+    ----------
+    node : Node
+        A node of a graph.
+
+    Returns
+    -------
+    list of str
+        One line, or two.
+    """
     if node.kind == "function":
         return [_short(node.title), counted(node.calls, "call")]
     detail = "removed" if node.kind == "gone" else node.detail
@@ -80,7 +113,18 @@ def label_lines(node: Node) -> list[str]:
 
 
 def edge_label(edge: Edge) -> str:
-    """Return what is written on an edge: argument, count, and if it is uncertain."""
+    """Return what is written on an edge: argument, count, and if it is uncertain.
+
+    Parameters
+    ----------
+    edge : Edge
+        An edge of a graph.
+
+    Returns
+    -------
+    str
+        ``"inside"`` for a call that was made by another.
+    """
     text = edge.argument if edge.kind == "argument" else "inside"
     if edge.count > 1:
         text += f", {edge.count:,} times"

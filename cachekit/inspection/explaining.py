@@ -53,6 +53,11 @@ def why_entry(store: Store, name: str) -> Why:
     name : str
         The first digits of its key, or its path.
 
+    Returns
+    -------
+    Why
+        With the nearest call that was stored before.
+
     Raises
     ------
     EntryNotFound
@@ -83,6 +88,11 @@ def why_call(
     store : Store, optional
         In the place of the function's own; needed if the function is not cached.
 
+    Returns
+    -------
+    Why
+        Print its ``explanation`` to read it.
+
     Raises
     ------
     ValueError
@@ -106,6 +116,11 @@ def why_function(function: object, *, store: Store | None = None) -> Why:
     function, store
         As for `why_call`.
 
+    Returns
+    -------
+    Why
+        With the last call, and why it would be a hit or a miss.
+
     Raises
     ------
     ValueError
@@ -124,7 +139,18 @@ def why_function(function: object, *, store: Store | None = None) -> Why:
 
 
 def is_cached(function: object) -> bool:
-    """Tell whether a function is cached, or wraps one that is."""
+    """Tell whether a function is cached, or wraps one that is.
+
+    Parameters
+    ----------
+    function : object
+        Anything.
+
+    Returns
+    -------
+    bool
+        False for what is no function.
+    """
     return isinstance(cached_within(function), _KINDS)
 
 

@@ -19,7 +19,13 @@ class Reports(list[T]):
     """A list of dataclasses, which can be a table as well."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table, a row for each; see `cachekit.inspection.to_frame`."""
+        """Return a table, a row for each; see `cachekit.inspection.to_frame`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Empty if there are no reports.
+        """
         return to_frame(self)
 
 

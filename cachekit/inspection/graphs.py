@@ -108,7 +108,13 @@ class Graph:
     start: str = ""
 
     def to_frame(self) -> Any:
-        """Return the edges as a table of pandas, one a row."""
+        """Return the edges as a table of pandas, one a row.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the fields of `Edge` as columns.
+        """
         pd = imported_pandas()
         columns = list(Edge.__dataclass_fields__)
         return pd.DataFrame([asdict(edge) for edge in self.edges], columns=columns)

@@ -21,6 +21,18 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 def is_function_name(name: str) -> bool:
     """Tell the name of a function from that of an entry.
 
+    Parameters
+    ----------
+    name : str
+        What a person has typed.
+
+    Returns
+    -------
+    bool
+        False for digits and for paths of entries.
+
+    Examples
+    --------
     >>> is_function_name("analysis.fit"), is_function_name("scripts/run.py:fit")
     (True, True)
     >>> is_function_name("3f9c2d"), is_function_name("store/analysis.fit/3f9c/ab/cd")

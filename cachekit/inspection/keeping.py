@@ -11,6 +11,13 @@ from cachekit.stores import Store
 def pin(store: Store, chosen: Iterable[EntryReport]) -> None:
     """Have entries stay when room is made.
 
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    chosen : iterable of EntryReport
+        The entries.
+
     Raises
     ------
     EntryNotFound
@@ -21,13 +28,34 @@ def pin(store: Store, chosen: Iterable[EntryReport]) -> None:
 
 
 def unpin(store: Store, chosen: Iterable[EntryReport]) -> None:
-    """Let entries leave again when room is made."""
+    """Let entries leave again when room is made.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    chosen : iterable of EntryReport
+        The entries.
+    """
     for entry in chosen:
         store.unpin(entry.key)
 
 
 def remove(store: Store, chosen: Iterable[EntryReport]) -> int:
-    """Remove entries, pinned or not; return how many bytes that freed."""
+    """Remove entries, pinned or not; return how many bytes that freed.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    chosen : iterable of EntryReport
+        The entries.
+
+    Returns
+    -------
+    int
+        Bytes freed.
+    """
     leaving = list(chosen)
     store.delete_many(entry.key for entry in leaving)
     store.add_hits({entry.key: -entry.hits for entry in leaving if entry.hits})

@@ -18,10 +18,22 @@ from cachekit.memoization import default_location
 def location_for(location: str | None = None) -> str:
     """Return the location of the store that is meant.
 
+    Parameters
+    ----------
+    location : str, optional
+        What was named: it counts before all else.
+
+    Returns
+    -------
+    str
+        `location` itself, else that of ``CACHEKIT_DIR``, else of ``[tool.cachekit]``
+        in the nearest ``pyproject.toml``, else the system's folder for caches.
+
     Raises
     ------
     StoreError
-        As `configured_location`, which is asked if nothing else says it.
+        If nothing else says it, and the ``pyproject.toml`` cannot be read, or what it
+        says is no location.
     """
     if location or os.environ.get("CACHEKIT_DIR"):
         return location or default_location()

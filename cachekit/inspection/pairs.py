@@ -61,6 +61,11 @@ def compare_entries(
         Whether to unpickle the results, whatever classes they have. That runs what the
         writer of the store has put there; modules are looked for in the current folder.
 
+    Returns
+    -------
+    EntryDifferences
+        What differs of arguments, code and results.
+
     Raises
     ------
     EntryNotFound

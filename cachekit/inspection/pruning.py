@@ -128,6 +128,11 @@ def to_prune(
     now : float, optional
         Seconds since 1970.
 
+    Returns
+    -------
+    list of Leaving
+        Nothing is removed yet: `prune` does that.
+
     Raises
     ------
     EntryNotFound
@@ -166,6 +171,18 @@ def prune(store: Store, leaving: Sequence[Leaving]) -> int:
     """Remove entries that were chosen; return how many bytes that freed.
 
     The code of a version stays described, also when no entry of it is left.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    leaving : sequence of Leaving
+        What `to_prune` has chosen.
+
+    Returns
+    -------
+    int
+        Bytes freed.
     """
     hits = store.hits()
     store.delete_many(one.key for one in leaving)
@@ -178,6 +195,18 @@ def sum_up_pruned(store: Store, leaving: Iterable[Leaving]) -> list[PrunedFuncti
     """Sum up what leaves by function and reason, the most bytes first.
 
     To be called before it is removed: the names of functions are in the records.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are still.
+    leaving : iterable of Leaving
+        What `to_prune` has chosen.
+
+    Returns
+    -------
+    list of PrunedFunction
+        One for each function and reason.
     """
     groups: dict[tuple[str, Reason], list[Leaving]] = {}
     for one in leaving:

@@ -143,6 +143,16 @@ class Sum:
 def store_at(location: str | None) -> Store:
     """Return the store at a location, or at the default one.
 
+    Parameters
+    ----------
+    location : str or None
+        A folder, a URL, or None for what `location_for` says.
+
+    Returns
+    -------
+    Store
+        As a `Memory` there would have it.
+
     Raises
     ------
     StoreError
@@ -177,6 +187,11 @@ def functions(
         What the functions are in the order of: the most first, names from A to Z.
     watch : callable, optional
         Is given the entries while they are listed, and returns them.
+
+    Returns
+    -------
+    list of FunctionReport
+        One for each function, in the order that was asked for.
     """
     sums = sum_up(store, lambda key: key.function, conditions, watch=watch)
     names = function_names(store, {name: one.samples for name, one in sums.items()})
@@ -281,6 +296,11 @@ def entries(
         How many are wanted at most, the first of that order.
     watch : callable, optional
         Is given the entries while they are listed, and returns them.
+
+    Returns
+    -------
+    list of EntryReport
+        In the order that was asked for.
     """
     listed = conditions.without_records(watch(store.entries(function)), store)
     return _reports(store, listed, conditions, order, limit)
@@ -295,6 +315,11 @@ def find(store: Store, name: str) -> EntryReport:
         Where to look.
     name : str
         The first digits of its key, at least 4, or its path in the store.
+
+    Returns
+    -------
+    EntryReport
+        The only one that is so named.
 
     Raises
     ------
@@ -345,6 +370,11 @@ def select(
         The names.
     conditions, order, limit, watch
         As for `entries`.
+
+    Returns
+    -------
+    list of EntryReport
+        Each entry once, in the order that was asked for.
 
     Raises
     ------

@@ -70,6 +70,11 @@ def leftovers(
     keep_damaged : float, default a week
         For so many seconds entries stay that were put away as damaged.
 
+    Returns
+    -------
+    list of Leftover
+        Files and folders, with their sizes in bytes.
+
     Raises
     ------
     StoreError
@@ -101,6 +106,11 @@ def sweep(
     ----------
     store, keep_damaged
         As for `leftovers`.
+
+    Returns
+    -------
+    list of Leftover
+        Those that were removed.
     """
     found = leftovers(store, keep_damaged=keep_damaged)
     removed: list[Leftover] = []

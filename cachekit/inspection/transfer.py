@@ -92,12 +92,35 @@ def place_at(url: str) -> Store:
     """Return the store at a URL or in a folder, to copy entries to or from.
 
     Unlike the store of a `Memory`, a remote one has no folder of this machine in front.
+
+    Parameters
+    ----------
+    url : str
+        A folder or a URL.
+
+    Returns
+    -------
+    Store
+        Nothing is created or contacted yet.
     """
     return open_store(url, hash_version=HASH_VERSION)
 
 
 def lacking(target: Store, chosen: Iterable[Listed]) -> list[Listed]:
-    """Return those of some entries that a store has not."""
+    """Return those of some entries that a store has not.
+
+    Parameters
+    ----------
+    target : Store
+        Where they may be.
+    chosen : iterable of entries
+        As `entries` returns them.
+
+    Returns
+    -------
+    list of entries
+        Those of them that are to be copied.
+    """
     there = {info.key.path for info in target.entries()}
     return [one for one in chosen if one.key.path not in there]
 
@@ -214,6 +237,11 @@ def export_entries(
         Where to write.
     progress : callable, optional
         Called with the bytes of each entry that is done.
+
+    Returns
+    -------
+    Transfer
+        What was written, and what failed.
     """
     import zstandard
 
@@ -322,6 +350,11 @@ def import_entries(file: Readable, store: Store) -> Transfer:
         What was written; read from its beginning to its end.
     store : Store
         Where they go.
+
+    Returns
+    -------
+    Transfer
+        What was read, what was there already, and what failed.
 
     Raises
     ------

@@ -102,6 +102,18 @@ def versions(store: Store, *, watch: Watch = unwatched) -> list[VersionReport]:
 
     Which is the current version, the last use of each says, so that it is the one that
     is in use again after an edit was taken back.
+
+    Parameters
+    ----------
+    store : Store
+        Where to look.
+    watch : callable, optional
+        Is given the entries while they are listed, and returns them.
+
+    Returns
+    -------
+    list of VersionReport
+        One for each function and fingerprint.
     """
     listed: list[EntryInfo] = []
     groups: dict[tuple[str, str], list[EntryInfo]] = {}
@@ -133,6 +145,20 @@ def ages(
     """Sum up the entries of a store by their last use, the latest first.
 
     All ages are there, also those of no entry.
+
+    Parameters
+    ----------
+    store : Store
+        Where to look.
+    now : float, optional
+        Seconds since 1970; by default the clock's.
+    watch : callable, optional
+        Is given the entries while they are listed, and returns them.
+
+    Returns
+    -------
+    list of AgeReport
+        One for each age, also those of no entry.
     """
     now = time.time() if now is None else now
     calls, sizes = [0] * len(AGES), [0] * len(AGES)
@@ -150,6 +176,18 @@ def statistics(store: Store, *, watch: Watch = unwatched) -> list[FunctionStatis
 
     Processes write their counts when they end; those whose store is on their machine
     also every ten seconds while they call.
+
+    Parameters
+    ----------
+    store : Store
+        Where to look.
+    watch : callable, optional
+        Is given the entries while they are listed, and returns them.
+
+    Returns
+    -------
+    list of FunctionStatistics
+        One for each function of which there are entries.
     """
     sums = sum_up(store, lambda key: key.function, watch=watch)
     names = function_names(store, {name: one.samples for name, one in sums.items()})

@@ -80,6 +80,18 @@ class Loaded:
 def outline(store: Store, key: EntryKey) -> Outline:
     """Tell what a stored value is made of; it is neither read whole nor unpickled.
 
+    Parameters
+    ----------
+    store : Store
+        Where it is.
+    key : EntryKey
+        Which it is.
+
+    Returns
+    -------
+    Outline
+        The parts of the file, with their sizes in bytes.
+
     Raises
     ------
     EntryNotFound
@@ -116,6 +128,11 @@ def load_value(
         ``CACHEKIT_SIGNING_KEY``, its signature is checked before.
     most_items : int, optional
         How many items of a generator are loaded; all of them by default.
+
+    Returns
+    -------
+    Loaded
+        The value; of a generator, a list of its items.
 
     Raises
     ------

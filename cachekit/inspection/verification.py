@@ -138,6 +138,16 @@ def parts_to_change(store: Store) -> list[Store]:
 def signing_secret(variable: str | None = None) -> bytes | None:
     """Return the secret in an environment variable, by default the usual one.
 
+    Parameters
+    ----------
+    variable : str, optional
+        Its name; ``CACHEKIT_SIGNING_KEY`` if not given.
+
+    Returns
+    -------
+    bytes or None
+        None if the usual variable is not set.
+
     Raises
     ------
     ValueError
@@ -206,6 +216,11 @@ def put_away(found: Verified) -> str | None:
     it is removed. It stays where it is if it is whole by now, or being written, if the
     store is only to be read, and if it is not damaged: what is not trusted with one key
     may be so with another.
+
+    Parameters
+    ----------
+    found : Verified
+        What `verify` has said of the entry.
 
     Returns
     -------

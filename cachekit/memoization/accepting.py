@@ -92,6 +92,11 @@ def read_acceptances(store: Store, secret: bytes | None = None) -> list[Acceptan
         Where to look.
     secret : bytes, optional
         What those know who may accept; without it, signatures are not looked at.
+
+    Returns
+    -------
+    list of Acceptance
+        Those that hold.
     """
     found = []
     for path in store.documents(ACCEPTED):

@@ -41,8 +41,7 @@ def cache(func: Any = None, **options: Any) -> Any:
     func : callable
         The function.
     **options
-        `ignore`, `track`, `version`, `depends` and `environment`, as for
-        `Memory.cache`, as are the errors.
+        As for `Memory.cache`, as are the errors.
 
     Returns
     -------
@@ -53,7 +52,13 @@ def cache(func: Any = None, **options: Any) -> Any:
 
 
 def default_memory() -> Memory:
-    """Return the memory of `cache`: one for each place in each process."""
+    """Return the memory of `cache`: one for each place in each process.
+
+    Returns
+    -------
+    Memory
+        With all its options as they are by default.
+    """
     return _memory_at(default_location())
 
 

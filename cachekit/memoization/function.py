@@ -205,11 +205,23 @@ class MemorizedFunc(Wrapper[P, R]):
         return MemorizedResult.in_entries(self._entries, key.entry)
 
     def check_call_in_cache(self, /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Tell whether a result of the call is stored, without reading it."""
+        """Tell whether a result of the call is stored, without reading it.
+
+        Returns
+        -------
+        bool
+            It says nothing of whether the result can be read.
+        """
         return self._entries.contains(self._key_of(*args, **kwargs).entry)
 
     def lookup(self, /, *args: P.args, **kwargs: P.kwargs) -> MemorizedResult | None:
-        """Return a reference to the stored result of a call; None if there is none."""
+        """Return a reference to the stored result of a call; None if there is none.
+
+        Returns
+        -------
+        MemorizedResult or None
+            Its ``get()`` loads the result.
+        """
         key = self._key_of(*args, **kwargs).entry
         if not self._entries.contains(key):
             return None
@@ -467,7 +479,13 @@ class MemorizedFunc(Wrapper[P, R]):
         return self.memory.accepted.of(self._name)
 
     def fingerprint(self) -> str:
-        """Return the digest of the code, or of the version that it was accepted as."""
+        """Return the digest of the code, or of the version that it was accepted as.
+
+        Returns
+        -------
+        str
+            32 hexadecimal digits.
+        """
         digest = self._code.fingerprint()
         version = self._versions.get(digest)
         return version or self.memory.accepted.find(self._name, digest)

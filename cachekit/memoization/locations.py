@@ -22,7 +22,13 @@ Location: TypeAlias = str | os.PathLike[str] | Store
 
 
 def default_location() -> str:
-    """Return the place that ``CACHEKIT_DIR`` names, else the system's for caches."""
+    """Return the place that ``CACHEKIT_DIR`` names, else the system's for caches.
+
+    Returns
+    -------
+    str
+        A path, or a URL.
+    """
     chosen = os.environ.get("CACHEKIT_DIR")
     if chosen:
         is_address = "://" in chosen

@@ -63,8 +63,8 @@ class Memory(Logger):
         directory. Or the URL of a bucket or another remote folder, as in
         ``"s3://bucket/prefix"``: results are then also kept in a folder of this
         machine, which is asked first, and sent in the background. A list of two
-        names that folder as well. A `Store` is used as it is. With None nothing is
-        cached and every call goes straight to its function.
+        names that folder as well. A `cachekit.stores.Store` is used as it is. With None
+        nothing is cached and every call goes straight to its function.
     backend : str, default "local"
         Another kind of store, by the name that `register_store_backend` gave it.
     mmap_mode : {"r", "r+", "w+", "c"}, optional
@@ -371,6 +371,11 @@ class Memory(Logger):
             The function.
         *args, **kwargs
             Its arguments.
+
+        Returns
+        -------
+        object
+            What the function returns, computed or stored.
         """
         return self.cache(func)(*args, **kwargs)
 
@@ -454,7 +459,13 @@ class Memory(Logger):
         return logger_for(self.verbose)
 
     def tally(self) -> Tally:
-        """Sum up what the cache did for this process so far."""
+        """Sum up what the cache did for this process so far.
+
+        Returns
+        -------
+        Tally
+            Hits, misses, and the seconds that both took or saved, of all functions.
+        """
         return self.counter.tally(self.store or DictStore())
 
     # --- what is in the store: `cachekit.inspection` has more of it ---

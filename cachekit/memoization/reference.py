@@ -81,6 +81,11 @@ class MemorizedResult:
     def get(self) -> Any:
         """Load the result.
 
+        Returns
+        -------
+        object
+            The result; its arrays are mapped if the memory maps them.
+
         Raises
         ------
         EntryNotFound

@@ -37,6 +37,11 @@ class NotMemorizedResult(Generic[R]):
     def get(self) -> R:
         """Return the result.
 
+        Returns
+        -------
+        object
+            The very one that the call returned.
+
         Raises
         ------
         EntryNotFound

@@ -107,7 +107,18 @@ def _argument_lines(change: ArgumentChange) -> Iterator[str]:
 
 
 def unit_lines(unit: UnitChange) -> Iterator[str]:
-    """Say in lines what has changed in a unit of code."""
+    """Say in lines what has changed in a unit of code.
+
+    Parameters
+    ----------
+    unit : UnitChange
+        One of the ``units`` of an `Explanation`.
+
+    Yields
+    ------
+    str
+        A line, without its end.
+    """
     source = unit.now or unit.before
     if unit.kind != "changed":
         size = f", {counted(len(source.splitlines()), 'line')}" if source else ""

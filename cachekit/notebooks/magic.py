@@ -27,14 +27,26 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Give the shell the magic ``%%cache``; ``%load_ext cachekit`` calls this."""
+    """Give the shell the magic ``%%cache``; ``%load_ext cachekit`` calls this.
+
+    Parameters
+    ----------
+    shell : IPython.InteractiveShell
+        The shell of the notebook.
+    """
     shell.register_magic_function(
         _make_magic(shell), magic_kind="cell", magic_name="cache"
     )
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take the magic away again."""
+    """Take the magic away again.
+
+    Parameters
+    ----------
+    shell : IPython.InteractiveShell
+        The shell of the notebook.
+    """
     shell.magics_manager.magics["cell"].pop("cache", None)
 
 

@@ -228,6 +228,11 @@ def effective_n_jobs(n_jobs: int | None = -1) -> int:
     ----------
     n_jobs : int, default -1
         As for `Parallel`; None for what holds here.
+
+    Returns
+    -------
+    int
+        At least 1.
     """
     if n_jobs == 1:
         return 1
@@ -247,6 +252,13 @@ def get_active_backend(
         As for `Parallel`.
     verbose : int, default 0
         Accepted for joblib's sake.
+
+    Returns
+    -------
+    backend : ParallelBackendBase
+        The backend.
+    n_jobs : int or None
+        How many jobs were asked for; None if nobody has said.
     """
     del verbose
     check_hints(prefer, require)

@@ -44,7 +44,7 @@ class Parallel(Logger):
     verbose : int, default 0
         Print how far it is: now and then, and above 10 for every batch.
     timeout : float, optional
-        Seconds that a task may take.
+        Seconds that a task may take, from its own start.
     pre_dispatch : int or str, default "2 * n_jobs"
         How many tasks are handed out at first, and so how far the loop is ahead of
         its results; ``"all"`` for all.
@@ -59,7 +59,7 @@ class Parallel(Logger):
     prefer : {"processes", "threads"}, optional
         What to use if no backend was chosen.
     require : {"sharedmem"}, optional
-        What the backend has to be able to.
+        What the backend has to be able to do: share the memory of this process.
     on_error : {"raise", "return", "skip"}, default "raise"
         What to do with a task that raises: raise its error and stop; return the error
         in the place of the result; or leave the result out.

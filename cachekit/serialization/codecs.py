@@ -318,6 +318,11 @@ def codec_from(compress: Compress) -> Codec:
         level of that from 1 to 9; a name; or a name and a level. ``"+shuffle"`` after a
         name, as in ``"zstd+shuffle"``, sorts the bytes of numbers first.
 
+    Returns
+    -------
+    Codec
+        What compresses, to be given to `write_value`.
+
     Raises
     ------
     ValueError

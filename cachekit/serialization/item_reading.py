@@ -54,17 +54,17 @@ def read_items(
         is unpickled. Without a secret, signed items are read as any others.
     trusted : sequence, optional
         If given, safe loading: what is allowed besides plain data; see
-        `cachekit.serialization.load`.
-
-    Yields
-    ------
-    object
-        An item.
+        `cachekit.load`.
 
     Returns
     -------
     object
         What `ItemWriter.close` was given.
+
+    Yields
+    ------
+    object
+        An item.
 
     Raises
     ------
@@ -97,6 +97,11 @@ def check_items(file: BinaryIO, seal: Seal | Label | None = None) -> int:
         Open for reading, where the items start.
     seal : Seal or Label, optional
         Checks the signature as well, or what the items belong to.
+
+    Returns
+    -------
+    int
+        How many items there are.
 
     Raises
     ------

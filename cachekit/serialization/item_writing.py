@@ -97,6 +97,11 @@ class ItemWriter:
         returned : object, default None
             What the generator has returned.
 
+        Returns
+        -------
+        int
+            Bytes written, of all items.
+
         Raises
         ------
         ValueError

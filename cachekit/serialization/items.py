@@ -53,7 +53,18 @@ _PURPOSE = b"cachekit 2026-11 signature of items"
 
 
 def is_items(head: bytes) -> bool:
-    """Tell whether a file that starts so is one of items, by its first eight bytes."""
+    """Tell whether a file that starts so is one of items, by its first eight bytes.
+
+    Parameters
+    ----------
+    head : bytes
+        How the file starts: eight bytes or more.
+
+    Returns
+    -------
+    bool
+        False also if there are fewer bytes.
+    """
     return head.startswith(MAGIC)
 
 

@@ -36,6 +36,11 @@ def map_value(
     label : Label, optional
         Says what the value belongs to.
 
+    Returns
+    -------
+    object
+        The value; what cannot be mapped of it was read.
+
     Raises
     ------
     ContainerError

@@ -156,6 +156,11 @@ def rebuilt(
 ) -> Any:
     """Unpickle what a container holds, safely if told what is trusted.
 
+    Returns
+    -------
+    int
+        Bytes written.
+
     Raises
     ------
     ContainerError

@@ -31,6 +31,11 @@ def open_store(
     hash_version : int, optional
         Written to ``store.json``, for the reader's information.
 
+    Returns
+    -------
+    Store
+        A `LocalStore`, a `RemoteStore`, or what was registered for the scheme.
+
     Raises
     ------
     StoreError
@@ -59,7 +64,18 @@ def open_store(
 
 
 def is_remote(location: object) -> bool:
-    """Tell whether a location is that of a `RemoteStore` on another machine."""
+    """Tell whether a location is that of a `RemoteStore` on another machine.
+
+    Parameters
+    ----------
+    location : object
+        As for `Memory`.
+
+    Returns
+    -------
+    bool
+        False for a folder, also as ``file://``.
+    """
     if not isinstance(location, (str, os.PathLike)):
         return False
     scheme = _scheme_of(os.fspath(location))

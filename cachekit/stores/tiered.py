@@ -45,8 +45,8 @@ class TieredStore(Store):
     near : Store
         Asked first, and written to at once. Limits of size are its limits.
     far : Store
-        Asked next, and written to in the background: `flush` waits for that, as does
-        the end of the program.
+        Asked next, and written to in the background: `Store.flush` waits for that, as
+        does the end of the program.
     """
 
     def __init__(self, near: Store, far: Store) -> None:
