@@ -16,3 +16,18 @@ html_show_sourcelink = False
 html_sidebars = {"**": []}  # three pages need no side bar of their own
 numpydoc_show_class_members = False
 myst_heading_anchors = 3  # links to headings of other pages
+
+# The build runs the examples that have changed since the last one; if one fails, so
+# does the build.
+extensions.append("sphinx_gallery.gen_gallery")
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "download_all_examples": False,
+    "capture_repr": (),
+    "image_srcset": ["2x"],
+    "remove_config_comments": True,
+    "show_signature": False,
+    "min_reported_time": 3600,
+}
