@@ -14,10 +14,26 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # What each example prints, as regular expressions: that which it is there to show.
 FACTS = {
-    "async_fetches": ["30 answers, 3 requests"],
-    "compression": ["False +100", "xz +[0-9]\\."],
-    "damaged_bytes": ["cachekit: 100 of 100 answers right, 100 warnings"],
-    "equal_values": [
+    "01_first_and_second_run": [
+        "first run: computed 4 of 4",
+        "second run: computed 0 of 4",
+        "one penalty more: computed 1 of 5",
+    ],
+    "02_what_changes_a_key": [
+        "a comment              taken",
+        "the docstring          taken",
+        "a helper               computed",
+        "a constant             computed",
+        "all edits undone       taken",
+    ],
+    "03_why_computed_again": [
+        "would be a hit",
+        "width: 25 -> 51",
+        r"-     return np.ones\(width\)",
+        r"\+     return np.hanning\(width\)",
+        "2 calls computed",
+    ],
+    "04_equal_values": [
         "dict, filled in another order  = =",
         "array, mapped from a file      = ≠",
         "slice, and its copy            = ≠",
@@ -25,41 +41,27 @@ FACTS = {
         "object, a property in use      = ≠",
         "C and Fortran order            ≠ ≠",
     ],
-    "first_and_second_run": [
-        "first run: computed 4 of 4",
-        "second run: computed 0 of 4",
-        "one penalty more: computed 1 of 5",
+    "05_growing_sweep": ["16 points, 16 computed", "30 points, 21 computed"],
+    "06_parallel_loop": ["100 samples, 100 computed", "300 samples, 200 computed"],
+    "07_pipeline_search": [
+        "fits of the first two steps: 48 without a cache, 9 with it"
     ],
-    "growing_sweep": ["16 points, 16 computed", "30 points, 21 computed"],
-    "lineage": [
+    "08_async_fetches": ["30 answers, 3 requests"],
+    "09_mapped_slice": ["film of 33.6 MB: 33.. MB read, 3. kB mapped"],
+    "10_streamed_chunks": ["computed 4 streams for 12 passes", "mean 2.000"],
+    "11_compression": ["False +100", "xz +[0-9]\\."],
+    "12_what_leaves": [
+        r"lru: .* 0\.[1-3]. s of work leave",
+        r"cost: .* 0\.0. s of work leave",
+    ],
+    "13_damaged_bytes": ["cachekit: 100 of 100 answers right, 100 warnings"],
+    "14_lineage": [
         "load      -> table     of scale",
         "scale     -> table     of centres",
         "scale     -> table     of distances",
         "distances -> distances of accuracy",
     ],
-    "mapped_slice": ["film of 33.6 MB: 33.. MB read, 3. kB mapped"],
-    "parallel_loop": ["100 samples, 100 computed", "300 samples, 200 computed"],
-    "pipeline_search": ["fits of the first two steps: 48 without a cache, 9 with it"],
-    "repeated_run": ["Reproduced: 1 step and 1 metric, all the same."],
-    "streamed_chunks": ["computed 4 streams for 12 passes", "mean 2.000"],
-    "what_changes_a_key": [
-        "a comment              taken",
-        "the docstring          taken",
-        "a helper               computed",
-        "a constant             computed",
-        "all edits undone       taken",
-    ],
-    "what_leaves": [
-        r"lru: .* 0\.[1-3]. s of work leave",
-        r"cost: .* 0\.0. s of work leave",
-    ],
-    "why_computed_again": [
-        "would be a hit",
-        "width: 25 -> 51",
-        r"-     return np.ones\(width\)",
-        r"\+     return np.hanning\(width\)",
-        "2 calls computed",
-    ],
+    "15_repeated_run": ["Reproduced: 1 step and 1 metric, all the same."],
 }
 
 
