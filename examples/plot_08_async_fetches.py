@@ -83,7 +83,7 @@ for row, (path, begin, end, _) in enumerate(answers):
 axes.set_xlabel("time (s): from asking to the answer")
 axes.set_ylabel("task")
 axes.invert_yaxis()
-axes.legend(frameon=False)
+figure.legend(loc="outside upper center", ncols=3, frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
