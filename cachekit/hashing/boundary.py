@@ -48,8 +48,12 @@ def main_name() -> str:
     str
         As in ``"analysis"`` for the script ``analysis.py``.
     """
-    # A worker that is just being spawned runs the script under the second name.
-    main = sys.modules.get("__mp_main__", sys.modules["__main__"])
+    main = sys.modules["__main__"]
+    # A worker that is just being spawned runs the script under the second name. Else
+    # that is an alias of the first main module, whose place another may have by now.
+    spawned = sys.modules.get("__mp_main__")
+    if spawned is not None and spawned.__name__ == "__mp_main__":
+        main = spawned
     if _sender is not None and not _is_users_main(main):
         return _sender
     spec = getattr(main, "__spec__", None)

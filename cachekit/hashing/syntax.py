@@ -203,7 +203,15 @@ def _find_source(
 ) -> tuple[_FunctionNode, str] | None:
     # What a notebook has imported from the future holds for all of its cells.
     future = code.co_flags & _FUTURE
-    file = _parsed(code.co_filename, namespace, future)
+    return _find_compiled(code, namespace, future, by_cells=False) or _find_compiled(
+        code, namespace, future, by_cells=True
+    )
+
+
+def _find_compiled(
+    code: types.CodeType, namespace: dict[str, Any], future: int, *, by_cells: bool
+) -> tuple[_FunctionNode, str] | None:
+    file = _parsed(code.co_filename, namespace, future, by_cells=by_cells)
     if file is None:
         return None
     wanted = _behaviour(code)
@@ -222,27 +230,28 @@ def _find_source(
 
 
 def _parsed(
-    filename: str, namespace: dict[str, Any], future: int = 0
+    filename: str, namespace: dict[str, Any], future: int = 0, *, by_cells: bool = False
 ) -> _ParsedFile | None:
     # The lines are the same list until `linecache` reads the file again.
     lines = linecache.getlines(filename, namespace)
-    known = _files.get((filename, future))
+    known = _files.get((filename, future, by_cells))
     if known is None or known[0] is not lines:
-        parsed = _parse(filename, "".join(lines), future) if lines else None
+        parsed = _parse(filename, "".join(lines), future, by_cells) if lines else None
         if len(_files) >= _MOST_FILES:
             _files.clear()
-        known = _files[filename, future] = (lines, parsed)
+        known = _files[filename, future, by_cells] = (lines, parsed)
     return known[1]
 
 
-_files: dict[tuple[str, int], tuple[list[str], _ParsedFile | None]] = {}
+_files: dict[tuple[str, int, bool], tuple[list[str], _ParsedFile | None]] = {}
 _MOST_FILES = 1000
 
 
-def _parse(filename: str, text: str, future: int) -> _ParsedFile | None:
+def _parse(filename: str, text: str, future: int, by_cells: bool) -> _ParsedFile | None:
     try:
         tree = ast.parse(text)
-        module = compile(text, filename, "exec", flags=future, dont_inherit=True)
+        code: Any = _WithoutImports().visit(ast.parse(text)) if by_cells else text
+        module = compile(code, filename, "exec", flags=future, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # A notebook's magics, a file that is no Python, an expression without end.
         return None
@@ -258,6 +267,22 @@ def _parse(filename: str, text: str, future: int) -> _ParsedFile | None:
     # Where Python ends a line; `splitlines` would at a form feed too.
     lines = [line + "\n" for line in text.split("\n")]
     return _ParsedFile(lines, codes, nodes, _bindings(tree))
+
+
+class _WithoutImports(ast.NodeTransformer):
+    """Leaves out what a module imports, but for the future.
+
+    Python calls ``np.ones`` by other bytecode if the same piece of source imports `np`.
+    Who runs a script cell by cell compiles each by itself, and most import nothing.
+    """
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            return node
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            is_future = getattr(node, "module", None) == "__future__"
+            return node if is_future else ast.copy_location(ast.Pass(), node)
+        return self.generic_visit(node)
 
 
 def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:

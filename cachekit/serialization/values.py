@@ -45,6 +45,11 @@ def write_value(
     can_be_mapped : bool, default False
         Whether small arrays stay outside of the pickle stream as well.
 
+    Returns
+    -------
+    int
+        Bytes written.
+
     Raises
     ------
     Exception
@@ -76,6 +81,11 @@ def write_value_to(
         What the file is called there.
     value, codec, seal, can_be_mapped
         As for `write_value`.
+
+    Returns
+    -------
+    int
+        Bytes written.
 
     Raises
     ------
@@ -129,6 +139,11 @@ def read_value(
     trusted : sequence, optional
         If given, safe loading: what is allowed besides plain data; see `load`.
 
+    Returns
+    -------
+    object
+        The value.
+
     Raises
     ------
     ContainerError
@@ -155,11 +170,6 @@ def rebuilt(
     trusted: Sequence[object] | None,
 ) -> Any:
     """Unpickle what a container holds, safely if told what is trusted.
-
-    Returns
-    -------
-    int
-        Bytes written.
 
     Raises
     ------
