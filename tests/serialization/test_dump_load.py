@@ -856,7 +856,11 @@ def test_a_text_file_is_a_clear_error(tmp_path: Path) -> None:
             load(wrong)
 
 
-@pytest.mark.parametrize("wrong", [3, None, b"name", ["name"], object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [3, None, b"name", ["name"], object()],
+    ids=lambda wrong: type(wrong).__name__,
+)
 def test_what_is_no_file_is_a_value_error(wrong: Any) -> None:
     with pytest.raises(ValueError, match="filename"):
         dump(1, wrong)

@@ -755,7 +755,9 @@ class Holder:
     """A class, to be altered by a file."""
 
 
-@pytest.mark.parametrize("target", [Holder, dumped, os, len], ids=str)
+@pytest.mark.parametrize(
+    "target", [Holder, dumped, os, len], ids=lambda target: target.__name__
+)
 def test_safe_loading_alters_no_classes_functions_or_modules(target: Any) -> None:
     content = b"c%s\n%s\n(dS'altered'\nI1\nsb."
     module, name = getattr(target, "__module__", "os"), target.__name__
