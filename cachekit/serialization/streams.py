@@ -13,6 +13,7 @@ have a checksum: what is inside has to be able to tell that it is complete.
 from __future__ import annotations
 
 import io
+import sys
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -74,7 +75,7 @@ def register_compressor(
     compressor_name : str
         What to call it, as in ``compress="name"``.
     compressor : CompressorWrapper
-        How to open its files, and how to recognize them.
+        How to open its files, and how to recognize them; joblib's will do.
     force : bool, default False
         Replace a compressor that has this name already.
 
@@ -87,7 +88,9 @@ def register_compressor(
         raise ValueError(
             f"Compressor name should be a string, '{compressor_name}' given."
         )
-    if not isinstance(compressor, CompressorWrapper):
+    theirs = getattr(sys.modules.get("joblib.compressor"), "CompressorWrapper", None)
+    known = (CompressorWrapper, theirs) if theirs else CompressorWrapper
+    if not isinstance(compressor, known):
         raise ValueError(
             f"Compressor should implement the CompressorWrapper interface, "
             f"'{compressor}' given."

@@ -78,7 +78,8 @@ class FileLeases(Leases):
         me = who_am_i(os.getpid())
         lease = _FileLease(path, b"%s%x" % (me, next(_count)))
         try:
-            file = os.open(path, _NEW_FILE, 0o600)
+            # Others of a group, if its folder is theirs too, see here who has died.
+            file = os.open(path, _NEW_FILE, 0o666)
         except FileExistsError:
             if _read(path).startswith(me):  # of a turn of ours that was lost
                 _take_away(Path(path), _read(path))

@@ -88,15 +88,15 @@ class StoreBackendBase(ABC):
         """
 
 
-def register_store_backend(name: str, cls: type[Any]) -> None:
-    """Make a store backend known, for ``backend=name`` of a `Memory`.
+def register_store_backend(backend_name: str, backend: type[Any]) -> None:
+    """Make a store backend known, for `Memory`, as ``backend=backend_name``.
 
     Parameters
     ----------
-    name : str
+    backend_name : str
         What to call it. One that was registered before is replaced; ``"local"`` stands
         for cachekit's own stores and stays.
-    cls : type
+    backend : type
         Inherits `StoreBackendBase`, ours or joblib's.
 
     Raises
@@ -104,17 +104,19 @@ def register_store_backend(name: str, cls: type[Any]) -> None:
     ValueError
         If the name or the class is something else.
     """
-    if not isinstance(name, str):
-        raise ValueError(f"Store backend name should be a string, {name!r} given.")
-    if not _is_backend_class(cls):
+    if not isinstance(backend_name, str):
         raise ValueError(
-            f"Store backend should inherit StoreBackendBase, {cls!r} given."
+            f"Store backend name should be a string, {backend_name!r} given."
         )
-    if name == "local":
+    if not _is_backend_class(backend):
+        raise ValueError(
+            f"Store backend should inherit StoreBackendBase, {backend!r} given."
+        )
+    if backend_name == "local":
         raise ValueError(
             "'local' stands for cachekit's own stores: give the backend another name"
         )
-    _backends[name] = cls
+    _backends[backend_name] = backend
 
 
 def open_backend(
