@@ -191,12 +191,3 @@ def test_every_command_is_in_the_reference() -> None:
     known = re.findall(r"^   :prog: cachekit (\S+)$", page, re.MULTILINE)
 
     assert known == main.list_commands(click.Context(main))
-
-
-# Those of the gallery, `plot_*.py`, have tests of their own.
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("[!p]*.py")))
-def test_an_example_script_runs(script: Path, tmp_path: Path) -> None:
-    copy = tmp_path / script.name
-    copy.write_text(script.read_text())
-
-    assert run(copy)
