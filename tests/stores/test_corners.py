@@ -6,6 +6,8 @@ import errno
 import io
 import logging
 import os
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -231,6 +233,127 @@ def test_use_counts_where_there_is_a_value_and_only_there(tmp_path: Path) -> Non
     assert not store.use(key_of(1))
 
 
+def test_a_store_says_where_it_is(tmp_path: Path) -> None:
+    assert repr(LocalStore(tmp_path)) == f"LocalStore({str(tmp_path)!r})"
+
+
+def test_a_file_in_the_place_of_an_entry_is_no_entry(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of(1))
+    entry = Path(store.locate(key_of(1)) or "").parent
+    shutil.rmtree(entry)
+    entry.write_text("a file")
+
+    assert not store.contains(key_of(1))
+    assert not store.use(key_of(1))
+    assert store.locate(key_of(1)) is None
+    assert store.read(key_of(1), VALUE) is None
+    assert store.open(key_of(1)) is None
+
+
+def test_what_is_cleared_leaves_no_folder_and_no_count(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of(1))
+    store.add_hits({key_of(1): 2})
+
+    store.clear()
+
+    assert not (store.root / "analysis.fit").exists()
+    assert store.hits() == {}
+    assert not (store.root / ".stats").exists()
+
+
+def test_to_count_what_was_not_used_is_no_use(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of(1))
+    path = Path(store.locate(key_of(1)) or "")
+    os.utime(path, (0, 0))
+
+    store.add_hits({key_of(1): 0})
+    assert path.stat().st_mtime == 0
+    store.add_hits({key_of(1): 1})
+
+    assert path.stat().st_mtime > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what is open")
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of(0))
+    before = len([*Path("/proc/self/fd").iterdir()])
+
+    for number in range(20):
+        with store.stage(key_of(number)) as writing:
+            writing.write(VALUE, b"value")
+            writing.write(RECORD, b"{}")
+            writing.commit()
+        store.read(key_of(number), RECORD)
+        assert value_of(store, key_of(number)) == b"value"
+
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_files_have_the_permissions_that_the_user_gives(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    before = os.umask(0o026)
+    try:
+        commit_files(store, key_of(), {"a": b"made"})
+    finally:
+        os.umask(before)
+
+    entry = Path(store.locate(key_of()) or "").parent
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in entry.iterdir()}
+
+    assert modes == {VALUE: 0o640, RECORD: 0o640, "files": 0o751}
+    assert (entry / "files" / "a").stat().st_mode & 0o7777 == 0o640
+
+
+@pytest.fixture
+def value_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a marked value whose mode we may not change."""
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of())
+    path = Path(store.locate(key_of()) or "")
+    os.utime(path, (1, 2))
+
+    def refuse(*_: object) -> NoReturn:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    return path
+
+
+def test_a_value_of_somebody_else_is_unmarked_by_a_copy(
+    value_of_somebody_else: Path,
+) -> None:
+    path = value_of_somebody_else
+
+    local._unmark(path)
+
+    assert not path.stat().st_mode & listing.PLAIN
+    assert (path.read_bytes(), path.stat().st_mtime) == (b"value", 2)
+
+
+def test_a_copy_that_fails_leaves_nothing(
+    value_of_somebody_else: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = value_of_somebody_else
+    before = sorted(path.parent.iterdir())
+
+    def fill_the_disk(source: Path, target: Path) -> NoReturn:
+        target.write_bytes(source.read_bytes()[:2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", fill_the_disk)
+
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        local._unmark(path)
+
+    assert sorted(path.parent.iterdir()) == before
+    assert path.read_bytes() == b"value"
+
+
 # --- staging ---
 
 
@@ -295,7 +418,7 @@ def test_the_folder_of_the_store_is_not_made_again(tmp_path: Path) -> None:
 def test_a_name_of_windows_leads_nowhere_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert layout.is_inside("a/b:c")
 
-    monkeypatch.setattr(layout.os, "name", "nt")
+    monkeypatch.setattr("cachekit.stores.layout.os.name", "nt")
 
     assert not layout.is_inside("C:a")
     assert not layout.is_inside("..\\a")
@@ -491,7 +614,8 @@ class _Client:
 
     def ask(self, verb: str, path: str, **how: Any) -> Any:
         self.asked.append(verb)
-        return self.answers.get(verb, lambda *_, **__: None)(path, **how)
+        answer = self.answers.get(verb)
+        return answer(path, **how) if answer else None
 
 
 def service_of(**answers: Callable[..., Any]) -> tuple[Service, _Client]:
