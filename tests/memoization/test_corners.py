@@ -57,7 +57,7 @@ def test_a_function_can_be_cached_by_hand_as_with_joblib(store: Path) -> None:
 
 def test_an_option_that_there_is_not_is_an_error(memory: Memory) -> None:
     with pytest.raises(TypeError, match="no option speed, wisdom"):
-        memory.cache(double, wisdom=1, speed=2)
+        memory.cache(double, wisdom=1, speed=2)  # type: ignore[call-overload]
 
 
 def test_a_memory_without_a_place_has_no_statistics() -> None:
@@ -79,7 +79,7 @@ def test_a_block_offline_ends_with_the_block(memory: Memory) -> None:
 
 
 def test_a_plan_names_a_call_and_finds_its_result(memory: Memory) -> None:
-    cached = memory.cache(double)
+    cached: Any = memory.cache(double)
     key, result = cached.__cachekit_plan__((3,), {})
     assert result is None
 
@@ -112,7 +112,7 @@ class BrokenStore(DictStore):
 def test_a_store_that_fails_has_no_results_and_says_so() -> None:
     store = BrokenStore()
     memory = Memory(store)
-    cached = memory.cache(double)
+    cached: Any = memory.cache(double)
     cached(3)
     store.is_broken = True
 
@@ -192,7 +192,7 @@ def test_a_coroutine_without_a_cache_can_be_called_and_shelved() -> None:
     cached = Memory(None).cache(double_later)
 
     async def calls() -> tuple[Any, Any]:
-        return await cached.call(3), await cached.call_and_shelve(3)  # type: ignore[attr-defined]
+        return await cached.call(3), await cached.call_and_shelve(3)
 
     called, shelved = asyncio.run(calls())
 

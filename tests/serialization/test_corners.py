@@ -36,7 +36,8 @@ def test_buffers_that_are_compressed_and_not_keep_their_order() -> None:
     file = io.BytesIO()
     writer = Writer(file, _OfNumbers())
     writer.write(b"stream")
-    for buffer, size in [(numbers, 8), (plain, 1), (numbers[::-1].copy(), 8)]:
+    parts: list[tuple[Any, int]] = [(numbers, 8), (plain, 1), (numbers[::-1].copy(), 8)]
+    for buffer, size in parts:
         writer.add_buffer([memoryview(buffer).cast("B")], size)
     writer.finish()
     writer.close()
@@ -66,7 +67,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_damaged(tmp_path: Path) -> N
         write_value(file, np.arange(100_000), codec_from(False))
 
     with _Shrinking(path) as cut, pytest.raises(CorruptedFile, match="too early"):
-        read_value(cut)  # type: ignore[arg-type]
+        read_value(cut)
 
 
 # --- what safe loading makes of old and rare pickles ---
