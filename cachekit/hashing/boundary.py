@@ -192,8 +192,10 @@ def name_in_library(thing: Any) -> tuple[str, str] | None:
     `random.choice` is a generator, which is another in each process.
     """
     owner = getattr(thing, "__self__", None)
-    kept_by = type(thing if owner is None else owner)
-    for module in (kept_by.__module__, kept_by.__module__.partition(".")[0]):
+    kept_by: object = type(thing if owner is None else owner).__module__
+    if not isinstance(kept_by, str):  # of Cython's functions it is a descriptor
+        return None
+    for module in (kept_by, kept_by.partition(".")[0]):
         if module not in sys.modules or module == "builtins" or is_users(module):
             continue
         for name, found in list(vars(sys.modules[module]).items()):

@@ -139,10 +139,9 @@ class Guard:
         return True
 
     def _has_same_values(self, digest: Callable[[object], str]) -> bool:
-        if self._stamped is not None and self._stamped.is_current():
-            return all(
-                digest(value) == before for value, before in self._stamped.others
-            )
+        known = self._stamped  # another thread may put another one there
+        if known is not None and known.is_current():
+            return all(digest(value) == before for value, before in known.others)
         stamped = _Stamped(self._values.values())
         if any(digest(value) != before for value, before in self._values.values()):
             return False

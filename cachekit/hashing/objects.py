@@ -153,7 +153,7 @@ def _module_of_global(value: object, name: str) -> str:
     One that cannot be found so shares its name with others, as do the functions that
     `numpy.frompyfunc` makes.
     """
-    kind = type(value).__module__
+    kind = str(type(value).__module__)  # of Cython a descriptor
     for module in (
         getattr(value, "__module__", None),
         "builtins",
@@ -170,7 +170,8 @@ def _module_of_global(value: object, name: str) -> str:
 
 def _function_wrapped(value: Any) -> types.FunctionType | None:
     """Return the function inside an object that a library made of it."""
-    if not callable(value) or boundary.is_users(type(value).__module__):
+    module: object = type(value).__module__  # of Cython's functions a descriptor
+    if not callable(value) or not isinstance(module, str) or boundary.is_users(module):
         return None
     for name in ("py_func", "__wrapped__"):
         function = getattr(value, name, None)

@@ -285,7 +285,7 @@ def test_ctrl_c_leaves_the_rest(tmp_path: Path) -> None:
 
             process.send_signal(signal.SIGINT)
 
-            _, more = process.communicate(timeout=10)
+            _, more = process.communicate(timeout=LONG)
         finally:
             process.kill()
     assert b"still" not in more
