@@ -329,7 +329,7 @@ def test_a_value_of_somebody_else_is_unmarked_by_a_copy(
 ) -> None:
     path = value_of_somebody_else
 
-    local._unmark(path)
+    listing.unmark(path)
 
     assert not path.stat().st_mode & listing.PLAIN
     assert (path.read_bytes(), path.stat().st_mtime) == (b"value", 2)
@@ -348,7 +348,7 @@ def test_a_copy_that_fails_leaves_nothing(
     monkeypatch.setattr(shutil, "copyfile", fill_the_disk)
 
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        local._unmark(path)
+        listing.unmark(path)
 
     assert sorted(path.parent.iterdir()) == before
     assert path.read_bytes() == b"value"
