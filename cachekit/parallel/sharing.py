@@ -208,8 +208,10 @@ class Sharing:
     def _file_of(self, blocks: list[memoryview], root: Any) -> _SharedFile:
         key = (_address(blocks[0]), blocks[0].nbytes) if root is not None else None
         with self._lock:
-            if key is not None and key in self._files:
-                return self._files[key]
+            known = self._files.get(key) if key is not None else None
+            # One that is gone may have had its memory where this array has it now.
+            if known is not None and not known.is_gone:
+                return known
             path = self._new_path()
             with path.open("wb") as target:
                 for block in blocks:

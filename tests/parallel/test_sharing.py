@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from cachekit.parallel import Parallel, delayed
+from cachekit.parallel.sharing import Sharing
 from tests.parallel.processes import SHARED_MEMORY, left_in, started
 
 BACKENDS = ["loky", "multiprocessing"]
@@ -209,6 +210,23 @@ def test_what_is_changed_between_two_loops_is_seen(backend: str) -> None:
 
     assert before == [0.0] * 4
     assert after == [float(LARGE)] * 4
+
+
+def test_an_array_where_one_lay_that_a_task_still_uses_has_its_own_file(
+    tmp_path: Path,
+) -> None:
+    sharing = Sharing(str(tmp_path), 1, "r")
+    memory = bytearray(LARGE)
+    array = np.frombuffer(memory, "u1")
+    under_way = sharing.pack([array])
+    del array
+    memory[:] = b"\1" * LARGE
+
+    packed = sharing.pack([np.frombuffer(memory, "u1")])
+
+    assert packed.unpack()[0].sum() == LARGE
+    assert under_way.unpack()[0].sum() == 0
+    sharing.close()
 
 
 def test_arrays_of_one_address_are_told_apart() -> None:
