@@ -38,7 +38,9 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
 
     mpl.use("svg")
     # The same rows make the same file: no date, and names that are no accident.
-    mpl.rcParams.update({"svg.hashsalt": "cachekit", "font.size": 9})
+    mpl.rcParams["svg.hashsalt"] = "cachekit"
+    mpl.rcParams["svg.fonttype"] = "none"
+    mpl.rcParams["font.size"] = 9
     drawn = []
     debts = [row for row in rows if row.holds is not None and row.unit == "s"]
     if debts:
@@ -98,6 +100,8 @@ def _draw_curves(
         _draw_panel(axes, [row for row in rows if row.name == name])
         axes.set_title(name, fontsize=9)
         axes.set_xlabel(label)
+    for row in grid:
+        row[0].set_ylabel("time")
     return _saved(figure, path)
 
 
@@ -121,9 +125,15 @@ def _draw_panel(axes: Axes, rows: Sequence[Row]) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _name_ticks(axes.yaxis, lambda value, _: seconds(value).replace(".00", ""))
+    _name_ticks(axes.yaxis, _name_of_seconds)
     axes.grid(color="#dddddd")
     axes.legend(fontsize=7, frameon=False)
+
+
+def _name_of_seconds(value: float, _: object) -> str:
+    """Write a power of ten: ``"10 ms"``."""
+    amount, unit = seconds(value).split()
+    return f"{float(amount):g} {unit}"
 
 
 def _name_ticks(axis: Any, name: Any) -> None:

@@ -49,9 +49,9 @@ class Pace(NamedTuple):
     """
 
     seconds: float = 0.05
-    budget: float = 6.0
+    budget: float = 5.0
     fewest: int = 3
-    most: int = 11
+    most: int = 9
 
 
 # All results of a turn are checked if they are small, and these are enough.
