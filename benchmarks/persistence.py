@@ -1,188 +1,174 @@
-"""`dump` and `load` side by side with others, as ratios within one run.
+"""`dump` and `load`, beside others and beside a plain write of the same bytes.
 
-Needs joblib and safetensors besides cachekit: ``python benchmarks/persistence.py
-[FOLDER]``. The folder, by default one for temporary files, decides what is measured:
-on a disk it is the disk. Each row is timed in turns; the median of the turns counts.
+`dump` replaces the file that is there in one step; the others write into it.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
-from safetensors.numpy import load_file, save_file
-from timing import show, times
 
 import cachekit
+from benchmarks.hashing import are_equal, megabytes
+from benchmarks.others import optional
+from benchmarks.rows import Case, Row, Setting, fact
+from benchmarks.timing import Work
 
-Row = tuple[str, Callable[[], Any], Callable[[], Any], float]
+# What is owed of zstd: bytes per second, by each processor.
+ZSTD = 0.7e9
 
-GIGABYTE = """
-import resource, sys
+_SECONDS_ON_ONE_PROCESSOR = """
+import os, sys, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+sys.path.insert(0, sys.argv[1])
 import numpy as np, cachekit
-array = np.ones(2**27) if sys.argv[1] == "dump" else None
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-before = peak()
-if sys.argv[1] == "dump":
-    cachekit.dump(array, sys.argv[2], compress=sys.argv[3])
-else:
-    value = cachekit.load(sys.argv[2])
-print(f"{before:.2f} GiB before, {peak():.2f} GiB at the peak")
+array, path, found = np.load(sys.argv[2]), sys.argv[3], []
+for _ in range(4):
+    started = time.perf_counter()
+    cachekit.dump(array, path, compress="zstd")
+    found.append(time.perf_counter() - started)
+print(min(found[1:]))
 """
 
+_MEMORY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, cachekit
+from benchmarks.machine import peak
+size, action, path, compress = int(sys.argv[2]), *sys.argv[3:]
+array = np.ones(size // 8) if action == "dump" else None
+before = peak()
+if action == "dump":
+    cachekit.dump(array, path, compress=compress)
+else:
+    value = cachekit.load(path)
+print(peak() - before)
+"""
 
-def main() -> None:
-    """Time every row, print the table, and the memory that a gigabyte takes."""
-    folder = sys.argv[1] if len(sys.argv) > 1 else None
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        print(f"{'':46}{'cachekit':>10}{'other':>10}{'ratio':>7}{'owed':>6}")
-        for name, ours, other, owed in _rows(Path(place)):
-            mine, theirs = times(ours, other)
-            ratio = f"{theirs / mine:.1f}"
-            print(f"{name:46}{show(mine):>10}{show(theirs):>10}{ratio:>7}{owed:>6}")
-        print()
-        _show_sizes(Path(place, "sizes"))
-        print()
-        for compress in ("none", "zstd"):
-            for action in ("dump", "load"):
-                command = [sys.executable, "-c", GIGABYTE, action, f"{place}/gigabyte"]
-                done = subprocess.run(
-                    [*command, compress], capture_output=True, text=True, check=True
-                )
-                print(f"{action} of 1 GiB, {compress}: {done.stdout.strip()}")
+_ROOT = str(Path(__file__).parents[1])
 
 
-def _rows(place: Path) -> list[Row]:
-    random = np.random.default_rng(0)
-    noise = random.normal(size=8_000_000)
-    array = noise.round(2)
+def cases(setting: Setting) -> Iterator[Case | Row]:
+    """Yield dumps and loads of an array at each place, then other forms and objects."""
+    size = 640_000 if setting.quick else 64_000_000
+    for place in setting.places:
+        yield from raw_cases(setting, place, size, place=place)
+    folder = setting.folder(setting.memory[0], "persistence")
+    noise = np.random.default_rng(0).normal(size=size // 8)
+    yield from _compressed(folder, noise)
+    yield from _objects(folder, 1_000 if setting.quick else 100_000)
+    yield from _sizes(folder / "sizes", noise)
+    if sys.platform == "linux":  # which can tell
+        yield from _peaks(folder, 2**20 if setting.quick else 2**30)
+
+
+# --- arrays as they are ---
+
+
+def raw_cases(
+    setting: Setting, where: str, size: int, *, place: str = "", x: float | None = None
+) -> Iterator[Case]:
+    """Yield a dump, a load and a mapped load of so many bytes."""
+    folder = setting.folder(where, f"raw-{size}-{x}")
+    array = np.random.default_rng(0).random(size // 8)
     memory = array.view(np.uint8).data
-    objects = [{"name": f"n{i}", "place": (i, i / 3), "tags": ["a", i]} for i in _N]
-    ours, other = str(place / "ours"), str(place / "other")
-    zlib, small = place / "zlib", place / "zstd"
-    joblib.dump(array, zlib, compress=3)
-    cachekit.dump(array, small, compress=True)
-    files = {name: str(place / name) for name in ("c", "j", "p", "n", "s", "co", "jo")}
-    cachekit.dump(array, files["c"])
-    joblib.dump(array, files["j"])
-    _pickle(array, files["p"])
-    np.save(files["n"], array)
-    save_file({"a": array}, files["s"])
-    cachekit.dump(objects, files["co"])
-    joblib.dump(objects, files["jo"])
-
-    def dump(**options: Any) -> Callable[[], Any]:
-        return lambda: cachekit.dump(array, ours, **options)
-
-    def load() -> Any:
-        return cachekit.load(files["c"])
-
-    return [
-        ("dump 64 MB, a plain write", dump(), lambda: _write(memory, other), 0.9),
-        ("dump 64 MB, joblib", dump(), lambda: joblib.dump(array, other), 1),
-        ("dump 64 MB, pickle 5", dump(), lambda: _pickle(array, other), 1),
-        ("dump 64 MB, numpy.save", dump(), lambda: np.save(other, array), 1),
-        ("dump 64 MB, safetensors", dump(), lambda: save_file({"a": array}, other), 1),
-        (
-            "dump 64 MB rounded, True, joblib zlib-3",
-            dump(compress=True),
-            lambda: joblib.dump(array, other, compress=3),
-            12,
-        ),
-        (
-            "dump 64 MB of noise, True, joblib zlib-3",
-            lambda: cachekit.dump(noise, ours, compress=True),
-            lambda: joblib.dump(noise, other, compress=3),
-            12,
-        ),
-        (
-            "dump 64 MB of noise, True, zstd",
-            lambda: cachekit.dump(noise, ours, compress=True),
-            lambda: cachekit.dump(noise, ours, compress="zstd"),
-            0,
-        ),
-        (
-            "dump 64 MB by lz4, joblib by lz4",
-            dump(compress="lz4"),
-            lambda: joblib.dump(array, other, compress="lz4"),
-            1,
-        ),
-        (
-            "dump 64 MB as .gz, joblib as .gz",
-            lambda: cachekit.dump(array, ours + ".gz"),
-            lambda: joblib.dump(array, other + ".gz"),
-            1,
-        ),
-        ("load 64 MB, joblib", load, lambda: joblib.load(files["j"]), 1),
-        ("load 64 MB, pickle 5", load, lambda: _unpickle(files["p"]), 1),
-        ("load 64 MB, numpy.load", load, lambda: np.load(files["n"] + ".npy"), 1),
-        ("load 64 MB, safetensors", load, lambda: load_file(files["s"]), 1),
-        (
-            "load 64 MB of zstd, joblib of zlib",
-            lambda: cachekit.load(small),
-            lambda: joblib.load(zlib),
-            1,
-        ),
-        (
-            "load 64 MB, mapped",
-            lambda: cachekit.load(files["c"], mmap_mode="r"),
-            lambda: joblib.load(files["j"], mmap_mode="r"),
-            1,
-        ),
-        (
-            "dump 10⁵ Python objects",
-            lambda: cachekit.dump(objects, ours),
-            lambda: joblib.dump(objects, other),
-            3,
-        ),
-        (
-            "load 10⁵ Python objects",
-            lambda: cachekit.load(files["co"]),
-            lambda: joblib.load(files["jo"]),
-            1,
-        ),
-        (
-            "dump a small dict",
-            lambda: cachekit.dump({"a": 1}, ours),
-            lambda: joblib.dump({"a": 1}, other),
-            1,
-        ),
-    ]
-
-
-def _show_sizes(path: Path) -> None:
-    noise = np.random.default_rng(0).normal(size=8_000_000)
-    kinds = {
-        "noise": noise,
-        "noise, rounded to two decimals": noise.round(2),
-        "sorted noise": np.sort(noise),
-        "a random walk": np.cumsum(noise),
+    text = "array" if x else megabytes(size)
+    names = ("cachekit", "joblib", "pickle", "numpy.save", "safetensors", "plain write")
+    files = {name: str(folder / name.replace(" ", "-")) for name in names}
+    files["numpy.save"] += ".npy"
+    tensors = optional("safetensors.numpy")
+    writers: dict[str, Callable[[str], Any]] = {
+        "cachekit": lambda path: cachekit.dump(array, path),
+        "joblib": lambda path: joblib.dump(array, path),
+        "pickle": lambda path: _pickle(array, path),
+        "numpy.save": lambda path: np.save(path, array),
+        "plain write": lambda path: _write(memory, path),
     }
-    forms = ("zstd", "zstd+shuffle", True)
-    print(
-        f"{'64 MB of floats':32}{'zlib-3':>8}{'zstd':>8}{'zstd+shuffle':>14}{'True':>8}"
+    readers: dict[str, Callable[[str], Any]] = {
+        "cachekit": cachekit.load,
+        "joblib": joblib.load,
+        "pickle": _unpickle,
+        "numpy.save": np.load,
+        "plain write": lambda path: _read(path, array),
+    }
+    if tensors is not None:
+        writers["safetensors"] = lambda path: tensors.save_file({"a": array}, path)
+        readers["safetensors"] = lambda path: tensors.load_file(path)["a"]
+    is_right = are_equal(array)
+    dumps = {
+        name: _dumps(write, readers[name], files[name], is_right)
+        for name, write in writers.items()
+    }
+    owed = {} if x else {"plain write": 0.9, "joblib": 1.0}
+    yield _case(f"dump {text}", dumps, owed, place, x)
+    loads = {
+        name: _loads(files[name], read, is_right) for name, read in readers.items()
+    }
+    loads["plain read"] = loads.pop("plain write")
+    yield _case(f"load {text}", loads, {} if x else {"joblib": 1.0}, place, x)
+    if not x:
+        maps = {
+            "cachekit": _mapped(cachekit.load, files["cachekit"], is_right),
+            "joblib": _mapped(joblib.load, files["joblib"], is_right),
+        }
+        yield _case(f"load {text}, mapped", maps, {"joblib": 1.0}, place, x)
+    for file in files.values():
+        Path(file).unlink(missing_ok=True)
+
+
+def _case(
+    name: str,
+    works: dict[str, Work],
+    owed: dict[str, float],
+    place: str = "",
+    x: float | None = None,
+) -> Case:
+    others = {other: work for other, work in works.items() if other != "cachekit"}
+    return Case(name, works["cachekit"], others, owed, place=place, x=x, are_large=True)
+
+
+def _dumps(
+    write: Callable[[str], Any],
+    read: Callable[[str], Any],
+    path: str,
+    is_right: Callable[[Any], bool],
+) -> Work:
+    write(path)
+    return Work(lambda: write(path), lambda _: is_right(read(path)))
+
+
+def _loads(
+    path: str, read: Callable[[str], Any], is_right: Callable[[Any], bool]
+) -> Work:
+    return Work(lambda: read(path), is_right)
+
+
+def _mapped(load: Any, path: str, is_right: Callable[[Any], bool]) -> Work:
+    return Work(
+        lambda: load(path, mmap_mode="r"),
+        lambda found: isinstance(found, np.memmap) and is_right(found),
     )
-    for name, array in kinds.items():
-        sizes = []
-        joblib.dump(array, path, compress=3)
-        sizes.append(path.stat().st_size / array.nbytes)
-        for compress in forms:
-            cachekit.dump(array, path, compress=compress)
-            sizes.append(path.stat().st_size / array.nbytes)
-        zlib, zstd, shuffled, chosen = sizes
-        print(f"{name:32}{zlib:8.2f}{zstd:8.2f}{shuffled:14.2f}{chosen:8.2f}")
 
 
 def _write(memory: memoryview, path: str) -> None:
     with Path(path).open("wb") as file:
         file.write(memory)
+
+
+def _read(path: str, like: Any) -> Any:
+    array = np.empty_like(like)
+    with Path(path).open("rb", buffering=0) as file:
+        file.readinto(array.view(np.uint8).data)
+    return array
 
 
 def _pickle(value: object, path: str) -> None:
@@ -195,7 +181,133 @@ def _unpickle(path: str) -> Any:
         return pickle.load(file)
 
 
-_N = range(10**5)
+# --- compressed ---
 
-if __name__ == "__main__":
-    main()
+
+def _compressed(folder: Path, noise: Any) -> Iterator[Case]:
+    rounded = noise.round(2)
+    ours, theirs = str(folder / "ours"), str(folder / "theirs")
+    text = megabytes(noise.nbytes)
+    most = noise.nbytes / ZSTD / (os.cpu_count() or 1)
+
+    def dump(array: Any, compress: Any, end: str = "") -> Work:
+        return _dumps(
+            lambda path: cachekit.dump(array, path, compress=compress),
+            cachekit.load,
+            ours + end,
+            are_equal(array),
+        )
+
+    def dump_there(array: Any, compress: Any, end: str = "") -> Work:
+        return _dumps(
+            lambda path: joblib.dump(array, path, compress=compress),
+            joblib.load,
+            theirs + end,
+            are_equal(array),
+        )
+
+    for name, array in (("rounded", rounded), ("noise", noise)):
+        yield Case(
+            f"dump {text} {name}, zstd",
+            dump(array, "zstd"),
+            {"1 processor": _on_one_processor(folder, array)},
+            most=most,
+            are_large=True,
+        )
+        yield Case(
+            f"dump {text} {name}, compress=True",
+            dump(array, True),
+            {"joblib, zlib-3": dump_there(array, 3)},
+            {"joblib, zlib-3": 12},
+            are_large=True,
+        )
+    lz4 = {"cachekit": dump(rounded, "lz4"), "joblib": dump_there(rounded, "lz4")}
+    yield _case(f"dump {text} rounded, lz4", lz4, {"joblib": 1.0})
+    gz = {
+        "cachekit": dump(rounded, 0, ".gz"),
+        "joblib": dump_there(rounded, 0, ".gz"),
+    }
+    yield _case(f"dump {text} rounded, .gz", gz, {"joblib": 1.0})
+    cachekit.dump(rounded, ours, compress=True)
+    joblib.dump(rounded, theirs, compress=3)
+    loads = {
+        "cachekit": _loads(ours, cachekit.load, are_equal(rounded)),
+        "joblib, zlib-3": _loads(theirs, joblib.load, are_equal(rounded)),
+    }
+    yield _case(f"load {text} rounded", loads, {"joblib, zlib-3": 1.0})
+
+
+def _on_one_processor(folder: Path, array: Any) -> Work:
+    """Return the same dump in a process that has one processor."""
+    source, target = folder / f"{id(array)}.npy", folder / "one"
+    np.save(source, array)
+    arguments = [_ROOT, str(source), str(target)]
+    return Work(lambda: _run(_SECONDS_ON_ONE_PROCESSOR, *arguments), has_clock=True)
+
+
+# --- objects ---
+
+
+def _objects(folder: Path, many: int) -> Iterator[Case]:
+    objects = [
+        {"name": f"n{i}", "place": (i, i / 3), "tags": ["a", i]} for i in range(many)
+    ]
+    for text, value, owed in (
+        (f"{many:,} Python objects", objects, 3.0),
+        ("a small dict", {"a": 1}, 1.0),
+    ):
+        libraries: dict[str, tuple[Any, Any]] = {
+            "cachekit": (cachekit.dump, cachekit.load),
+            "joblib": (joblib.dump, joblib.load),
+            "pickle": (_pickle, _unpickle),
+        }
+        dumps, loads = {}, {}
+        for name, (dump, load) in libraries.items():
+            path = str(folder / f"objects-{name}")
+            dumps[name] = _dumps(partial(dump, value), load, path, value.__eq__)
+            loads[name] = _loads(path, load, value.__eq__)
+        yield _case(f"dump {text}", dumps, {"joblib": owed})
+        yield _case(f"load {text}", loads, {})
+
+
+# --- sizes and memory ---
+
+
+def _sizes(path: Path, noise: Any) -> Iterator[Row]:
+    """Yield what part of an array's bytes its file has."""
+    kinds = {
+        "noise": noise,
+        "rounded noise": noise.round(2),
+        "sorted noise": np.sort(noise),
+        "a random walk": np.cumsum(noise),
+    }
+    for name, array in kinds.items():
+        joblib.dump(array, path, compress=3)
+        zlib = path.stat().st_size / array.nbytes
+        for compress in ("zstd", "zstd+shuffle", True):
+            cachekit.dump(array, path, compress=compress)
+            part = path.stat().st_size / array.nbytes
+            yield fact(
+                "persistence", f"size of {name}, {compress}", "", part,
+                beside=("joblib, zlib-3", zlib),
+            )  # fmt: skip
+
+
+def _peaks(folder: Path, size: int) -> Iterator[Row]:
+    """Yield the memory that is needed besides the value."""
+    for compress in ("none", "zstd"):
+        for action, most in (("dump", 0.1 * size), ("load", 1.1 * size)):
+            arguments = [_ROOT, str(size), action, str(folder / "peak"), compress]
+            name = f"memory to {action} {size / 2**20:g} MiB, {compress}"
+            # Of a small array, the threads and the codec are what counts.
+            owed = most if size >= 2**30 else None
+            value = _run(_MEMORY, *arguments)
+            yield fact("persistence", name, "B", value, most=owed)
+    (folder / "peak").unlink()
+
+
+def _run(program: str, *arguments: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, check=True
+    )
+    return float(done.stdout)

@@ -3,13 +3,13 @@
 atheris is no dependency of the tests, and has wheels for Linux only. Get it and go::
 
     python -m pip install atheris
-    python benchmarks/fuzz_load.py -runs=100000
-    python benchmarks/fuzz_load.py -max_total_time=180 folder_of_findings
+    python tests/torture/fuzz_load.py -runs=100000
+    python tests/torture/fuzz_load.py -max_total_time=180 folder_of_findings
 
 The arguments are those of libFuzzer. It stops at the first input by which anything but
 a `CacheKitError` comes out, and writes that input into a file, whose name it prints;
-``python benchmarks/fuzz_load.py FILE`` runs it again. The first byte of an input says
-how it is read; checksums are made right again in most inputs, as no mutation would
+``python tests/torture/fuzz_load.py FILE`` runs it again. The first byte of an input
+says how it is read; checksums are made right again in most inputs, as no mutation would
 get past them otherwise. Pickles are loaded with ``safe=True``: a mutated pickle may
 call anything.
 """
