@@ -22,6 +22,7 @@ def publish(report: Report) -> None:
     machine = report.machine
     moment = machine["date"][:16].replace("T", "-").replace(":", "")
     name = f"{moment}-{machine['commit'].rstrip('+')}.json"
+    HISTORY.mkdir(exist_ok=True)
     report.write(HISTORY / name)
     figures = ROOT / "docs" / "figures"
     figures.mkdir(exist_ok=True)
@@ -49,10 +50,12 @@ def filled(text: str, report: Report) -> str:
 
 
 def _machine(report: Report) -> str:
+    """Say on what it was measured, and what somebody wrote by hand into the report."""
     facts = report.machine
     versions = (f"{name} {found}" for name, found in facts["versions"].items() if found)
+    note = f"**{facts['note']}**\n\n" if "note" in facts else ""
     return (
-        f"Measured on {facts['date'][:10]} at commit `{facts['commit']}`: "
+        f"{note}Measured on {facts['date'][:10]} at commit `{facts['commit']}`: "
         f"{facts['processor']}, {facts['cores']} cores, "
         f"{facts['memory'] / 2**30:.0f} GiB, {' and '.join(facts['file systems'])}, "
         f"load {facts['load'][0]:.1f} when it began; "
