@@ -90,12 +90,13 @@ def _run(console: Console, options: argparse.Namespace) -> None:
         made = Report((), machine.facts(places), options.quick)
     for name in options.only or topics():
         # Places for each topic: gigabytes of one are not to be in the way of the next.
-        with _places(options.disk) as places, console.status(f"{name} …"):
-            found = _rows(name, Setting(places, options.quick, options.full))
+        with _places(options.disk) as places:
+            with console.status(f"{name} …"):
+                found = list(_rows(name, Setting(places, options.quick, options.full)))
+            print_rows(console, found)
+            # After each topic, for who has no patience for all of them.
             made = replace(made, rows=(*made.rows, *found))
-        print_rows(console, [row for row in made.rows if row.topic == name])
-        # After each topic, for who has no patience for all of them.
-        made.write(options.output / "report.json")
+            made.write(options.output / "report.json")
     draw(made.rows, options.output)
     _sum_up(console, made, options.output)
     if options.publish:
