@@ -548,7 +548,7 @@ def test_the_command_takes_a_table(warm: Path, tmp_path: Path) -> None:
     )
 
     assert done.exit_code == 0, done.output
-    assert "one of 3 classes" in done.stdout
+    assert "one of 3 classes" in " ".join(done.stdout.split())
     assert "Who always says the same: accuracy 0.333" in done.stdout
     assert not (tmp_path / "employees.csv").exists()
 
