@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -226,17 +227,32 @@ def test_a_read_only_memory_maps_too(memory: Memory, store: Path) -> None:
 
 
 def test_a_map_is_closed_with_its_last_array(memory: Memory) -> None:
-    if not Path("/proc/self/fd").exists():
+    if not OPEN_FILES.exists():
         pytest.skip("no /proc")
     cached = memory.cache(numbers)
     cached()
-    before = len(list(Path("/proc/self/fd").iterdir()))
 
+    kept = cached()
+    assert open_values(memory) == 1  # so that this test can fail
+
+    del kept
     for _ in range(20):
         cached()
     gc.collect()
+    assert open_values(memory) == 0
 
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+OPEN_FILES = Path("/proc/self/fd")
+
+
+def open_values(memory: Memory) -> int:
+    """Count the values of a store that this process has open."""
+    found = 0
+    for file in OPEN_FILES.iterdir():
+        with contextlib.suppress(OSError):  # closed by another thread meanwhile
+            path = file.readlink()
+            found += path.name == "value" and path.is_relative_to(str(memory.location))
+    return found
 
 
 # --- known digests ---
