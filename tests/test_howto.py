@@ -604,9 +604,16 @@ def open_folder() -> Iterator[Path]:
         subprocess.run(["true"], user=12001, group=GROUP, extra_groups=[], check=True)
     except (OSError, AttributeError, ValueError):
         pytest.skip("only root can be several users")
-    with tempfile.TemporaryDirectory(prefix="cachekit-") as folder:
+    parents = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path("/tmp")]
+    place = next(path for path in parents if is_open(path))
+    with tempfile.TemporaryDirectory(prefix="cachekit-", dir=place) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+def is_open(folder: Path) -> bool:
+    """Tell whether every user can get to what is in a folder."""
+    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
 @pytest.mark.parametrize(

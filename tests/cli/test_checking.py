@@ -265,7 +265,8 @@ def test_doctor_finds_that_all_is_well(store: LocalStore) -> None:
 
     assert str(store.root) in shown.splitlines()
     assert "an entry was written, read and removed" in shown
-    assert all(len(line) <= 80 for line in shown.splitlines())
+    lines = [line for line in shown.splitlines() if str(store.root) not in line]
+    assert all(len(line) <= 80 for line in lines)
 
 
 def test_doctor_tells_what_is_wrong(store: LocalStore) -> None:
