@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +123,14 @@ def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
     names = {part for module in MODULES for part in Path(module).with_suffix("").parts}
 
     assert names.isdisjoint({"utils", "util", "common", "helpers", "misc"})
+
+
+def test_nothing_but_modules_is_shipped() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "."], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [
+        name
+        for name in tracked.stdout.splitlines()
+        if not name.endswith(".py") and name != "py.typed"
+    ] == []
