@@ -21,9 +21,11 @@ def main() -> int:
     options = _options()
     names = options.only or list(SCENARIOS)
     _say(f"seed {options.seed}: {', '.join(names)}")
-    end = time.monotonic() + 60 * options.minutes
-    rounds = itertools.islice(itertools.count(options.first), options.rounds)
-    for number in rounds:
+    if options.minutes is None:
+        end, most = math.inf, options.rounds or 10
+    else:
+        end, most = time.monotonic() + 60 * options.minutes, None
+    for number in itertools.islice(itertools.count(options.first), most):
         if time.monotonic() > end:
             break
         times = []
@@ -53,8 +55,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture", description=__doc__
     )
-    parser.add_argument("--rounds", type=int, default=None, help="as many as there are")
-    parser.add_argument("--minutes", type=float, default=math.inf)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--rounds", type=int, help="how many (10)")
+    length.add_argument("--minutes", type=float, help="for so long instead")
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first round"
     )
