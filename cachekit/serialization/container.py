@@ -193,7 +193,7 @@ def check_places(segments: list[Segment], index_offset: int) -> None:
         if (
             min(stored, default=1) < 1
             or max(lengths, default=0) > CHUNK_BYTES
-            or not all(map(le, stored, lengths))
+            or (stored != lengths and not all(map(le, stored, lengths)))
         ):
             raise CorruptedFile("a chunk has a length that it cannot have")
         if segment.codec == NoCompression.name and stored != lengths:

@@ -12,7 +12,6 @@ import io
 import os
 import stat
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,20 +52,16 @@ def replacing(path: str) -> Iterator[Any]:
                 yield file
             _upload(local, system, inside)
         return
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116  (a small value is soon written)
-    except FileNotFoundError:
-        mode = None
+    target, mode = _target_and_mode(path)
     if mode is not None and not stat.S_ISREG(mode):
-        with Path(path).open("wb") as file:  # a folder: an error; a pipe: no other way
+        with open(path, "wb") as file:  # noqa: PTH123  (a folder: an error; a pipe: so)
             yield file
         return
     if path.endswith(("/", os.sep)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    target = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
     folder, name = os.path.split(target)
     # A name may have 255 bytes, up to 4 of them a character.
-    hidden = f".{name[:50]}.{uuid.uuid4().hex}.partial"
+    hidden = f".{name[:50]}.{os.urandom(8).hex()}.partial"
     partial = os.path.join(folder, hidden)  # noqa: PTH118
     with _created(partial, path) as file:
         try:
@@ -80,6 +75,21 @@ def replacing(path: str) -> Iterator[Any]:
                 file.close()
             Path(partial).unlink(missing_ok=True)
             raise
+
+
+def _target_and_mode(path: str) -> tuple[str, int | None]:
+    """Return where a path leads to, and the mode of what is there, if anything is."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return path, None
+    if not stat.S_ISLNK(mode):
+        return path, mode
+    target = os.path.realpath(path)
+    try:
+        return target, Path(path).stat().st_mode  # a pipe has no path of its own
+    except FileNotFoundError:
+        return target, None
 
 
 def _created(partial: str, path: str) -> BinaryIO:
@@ -98,7 +108,7 @@ def opened(path: str) -> Iterator[Any]:
         with system.open(inside, "rb") as file:
             yield file
     else:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123  (`Path` costs as much as a file)
             yield file
 
 

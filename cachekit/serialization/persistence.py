@@ -312,9 +312,7 @@ class _Reader:
         if self._mmap_mode is not None and path is not None:
             if self._mmap_mode == "r+":
                 _let_change(path, file.tell())
-            import numpy as np
-
-            mapped = np.memmap(path, "u1", self._mmap_mode)  # type: ignore[call-overload]
+            mapped = _map(file, path, self._mmap_mode)
         stream, buffers, is_compressed = reading.read(file, alone=alone, mapped=mapped)
         if self._mmap_mode is not None and is_compressed:
             self._warn_of_compression(name, stacklevel=6)
@@ -370,6 +368,18 @@ class _Reader:
                 native_byte_order=native,
                 trusted=self._trusted,
             )
+
+
+def _map(file: BinaryIO, path: str, mode: str) -> Any:
+    """Return the bytes of a file as a `numpy.memmap`."""
+    import numpy as np
+
+    if mode == "r+":  # the file is open for reading alone
+        return np.memmap(path, "u1", mode)
+    place = file.tell()
+    mapped: Any = np.memmap(file, "u1", mode)  # type: ignore[call-overload]
+    file.seek(place)
+    return mapped
 
 
 def _let_change(path: str, place: int) -> None:
