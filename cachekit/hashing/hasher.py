@@ -17,7 +17,6 @@ memo, straight into the hash::
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
@@ -38,17 +37,13 @@ from cachekit.hashing.forms import (
     is_small_dict,
     path_from,
 )
+from cachekit.hashing.large import LARGE_BYTES, large_hasher
 
 # Takes part in every key. Raised whenever a digest changes its meaning.
 HASH_VERSION = 1
 
 # 128 bits: no two of 10¹⁵ results share a digest but with probability 10⁻⁹.
 DIGEST_BYTES = 16
-
-# Memory of this size is hashed by several threads, which takes 0.2 ms to set up. Never
-# by `blake3.AUTO`: its threads are gone after a fork, and the child waits for ever.
-THREADED_BYTES = 8 << 20
-MOST_THREADS = 8
 
 # How often a value is hashed from the start because a thread has changed one of its
 # dicts or sets meanwhile.
@@ -368,10 +363,11 @@ class Nodes:
 
     def digest_buffer(self, buffer: Buffer) -> bytes:
         """Hash memory as it lies."""
-        content = blake3(b"buffer:", max_threads=_threads(buffer.size))
-        for block in buffer.blocks:
-            content.update(block)
-        result = content.digest(DIGEST_BYTES)
+        if buffer.size < LARGE_BYTES:
+            result = _digest_blocks(buffer, blake3())
+        else:
+            with large_hasher() as hasher:
+                result = _digest_blocks(buffer, hasher)
         if self._waiting is not None:  # its parent may be written twice
             self._known[id(buffer)] = (buffer, result)
         return result
@@ -408,8 +404,11 @@ def have_natural_order(items: Collection[Any]) -> bool:
     )
 
 
-def _threads(size: int) -> int:
-    return min(MOST_THREADS, os.cpu_count() or 1) if size >= THREADED_BYTES else 1
+def _digest_blocks(buffer: Buffer, content: blake3) -> bytes:
+    content.update(b"buffer:")
+    for block in buffer.blocks:
+        content.update(block)
+    return content.digest(DIGEST_BYTES)
 
 
 def _digest_atom(value: object) -> bytes:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from cachekit.hashing.hasher import MOST_THREADS, THREADED_BYTES
+from cachekit.hashing.large import LARGE_BYTES, large_hasher
 
 # Whole, it stays in the processor's cache: twice as fast as 64 MB at a time.
 PIECE_BYTES = 8 << 20
@@ -91,8 +91,13 @@ def read(handle: int, size: int) -> tuple[int, bytes]:
 
     Never through a map: a file that is cut meanwhile would end the process.
     """
-    threads = min(MOST_THREADS, os.cpu_count() or 1) if size >= THREADED_BYTES else 1
-    content = blake3(max_threads=threads)
+    if size < LARGE_BYTES:
+        return _read_into(blake3(), handle, size)
+    with large_hasher() as hasher:
+        return _read_into(hasher, handle, size)
+
+
+def _read_into(content: blake3, handle: int, size: int) -> tuple[int, bytes]:
     piece = memoryview(bytearray(max(min(size + 1, PIECE_BYTES), 1 << 12)))
     total = 0
     with io.FileIO(handle, closefd=False) as file:

@@ -375,7 +375,7 @@ def _map(file: BinaryIO, path: str, mode: str) -> Any:
     import numpy as np
 
     if mode == "r+":  # the file is open for reading alone
-        return np.memmap(path, "u1", mode)
+        return np.memmap(path, "u1", "r+")
     place = file.tell()
     mapped: Any = np.memmap(file, "u1", mode)  # type: ignore[call-overload]
     file.seek(place)

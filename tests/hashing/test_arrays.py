@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
+from blake3 import blake3
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
-from cachekit.hashing import digest
-from cachekit.hashing.hasher import THREADED_BYTES
+from cachekit.hashing import digest, large
 
 Array = np.ndarray[Any, Any]
 Values = Callable[[], list[Any]]
@@ -406,8 +407,8 @@ def test_an_array_is_hashed_without_a_copy() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_hashes_a_large_array_too() -> None:
-    array = np.zeros(THREADED_BYTES, dtype="u1")
-    expected = digest(array)
+    array = np.zeros(large.LARGE_BYTES, dtype="u1")
+    expected = digest(array)  # which keeps threads for the next one
     reader, writer = os.pipe()
 
     child = os.fork()
@@ -420,6 +421,39 @@ def test_a_forked_child_hashes_a_large_array_too() -> None:
     with open(reader, "rb") as pipe:  # noqa: PTH123
         assert pipe.read().decode() == expected
     os.waitpid(child, 0)
+
+
+def test_threads_that_hash_are_kept_for_the_next_array() -> None:
+    with large.large_hasher() as first:
+        first.update(b"an array")
+        with large.large_hasher() as second:  # of another thread
+            assert second is not first
+    with large.large_hasher() as again:
+        assert again is second
+        assert again.digest() == blake3().digest()
+
+
+def test_a_failure_within_an_array_is_not_hashed_with_the_next_one() -> None:
+    def hash_half_of_it() -> None:
+        with large.large_hasher() as hasher:
+            hasher.update(b"half of it")
+            raise OSError("cut off meanwhile")
+
+    with pytest.raises(OSError, match="cut off"):
+        hash_half_of_it()
+
+    with large.large_hasher() as hasher:
+        assert hasher.digest() == blake3().digest()
+
+
+def test_large_arrays_have_their_digests_in_threads_too() -> None:
+    arrays = [np.full(large.LARGE_BYTES, number, "u1") for number in range(6)]
+    expected = [digest(array) for array in arrays]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(digest, arrays * 20))
+
+    assert found == expected * 20
 
 
 def test_a_frame_is_hashed_by_public_means_where_there_are_no_others(
