@@ -9,19 +9,23 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
+import zstandard
 
 import cachekit
 from benchmarks.hashing import are_equal, megabytes
 from benchmarks.others import optional
 from benchmarks.rows import Case, Row, Setting, fact
 from benchmarks.timing import Work
+from cachekit.serialization.container import CHUNK_BYTES
 
 # What is owed of zstd: bytes per second, by each processor.
 ZSTD = 0.7e9
@@ -210,7 +214,10 @@ def _compressed(folder: Path, noise: Any) -> Iterator[Case]:
         yield Case(
             f"dump {text} {name}, zstd",
             dump(array, "zstd"),
-            {"1 processor": _on_one_processor(folder, array)},
+            {
+                "zstandard": _by_zstandard(folder, array),
+                "1 processor": _on_one_processor(folder, array),
+            },
             most=most,
             are_large=True,
         )
@@ -235,6 +242,29 @@ def _compressed(folder: Path, noise: Any) -> Iterator[Case]:
         "joblib, zlib-3": _loads(theirs, joblib.load, are_equal(rounded)),
     }
     yield _case(f"load {text} rounded", loads, {"joblib, zlib-3": 1.0})
+
+
+def _by_zstandard(folder: Path, array: Any) -> Work:
+    """Return what the compressor itself takes for the same chunks, in threads."""
+    memory, path = array.view(np.uint8).data, folder / "zstandard"
+    chunks = [memory[n : n + CHUNK_BYTES] for n in range(0, len(memory), CHUNK_BYTES)]
+    pool, of_thread = ThreadPoolExecutor(os.cpu_count()), threading.local()
+
+    def compress(chunk: memoryview) -> bytes:
+        if not hasattr(of_thread, "compressor"):
+            of_thread.compressor = zstandard.ZstdCompressor()
+        return bytes(of_thread.compressor.compress(chunk))
+
+    def write() -> list[int]:
+        with path.open("wb") as file:
+            return [file.write(packed) for packed in pool.map(compress, chunks)]
+
+    def is_right(sizes: list[int]) -> bool:
+        with path.open("rb") as file:
+            expanded = b"".join(zstandard.decompress(file.read(n)) for n in sizes)
+        return bool(expanded == memory)
+
+    return Work(write, is_right)
 
 
 def _on_one_processor(folder: Path, array: Any) -> Work:

@@ -85,7 +85,6 @@ def take_turns(
         If a result is not right.
     """
     kept = 1 if are_large else MOST_KEPT
-    gc.collect()
     if turns is None:
         counts, turns = _plan(works, pace, kept)
     else:
@@ -118,6 +117,7 @@ def _plan(
 def _seconds_of(name: str, work: Work, count: int, kept: int) -> float:
     """Return the mean seconds of some calls, having checked what they returned."""
     results: deque[Any] = deque(maxlen=kept)
+    gc.collect()  # so that each pays for what it leaves itself, and for no others
     keep, call = results.append, work.call
     started = time.perf_counter()
     for _ in repeat(None, count):

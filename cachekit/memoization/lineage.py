@@ -157,7 +157,7 @@ class Record:
             value = known.get(name)
             if value is None and annotation.endswith("| None"):
                 continue
-            if not _is_of_type(value, annotation):
+            if not _check_of(annotation)(value):
                 raise ValueError(f"not the record of a call: {name} is {value!r}")
         try:
             float(known["seconds_computing"]), float(known["seconds_storing"])
@@ -188,23 +188,23 @@ _encode = json.JSONEncoder(separators=(_NEXT, ": ")).encode
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
-def _is_of_type(value: object, annotation: str) -> bool:
-    """Tell whether a value read from JSON is what the annotation of a field says.
+@functools.cache
+def _check_of(annotation: str) -> Callable[[object], bool]:
+    """Return what tells whether a value from JSON is what a field's annotation says.
 
     ``"dict[str, dict[str, str]]"`` -> a dict, the values of which are dicts of texts
     """
-    if annotation in _TYPES:
-        return isinstance(value, _TYPES[annotation])
     kind, _, inner = annotation.removesuffix(" | None").partition("[")
-    if not isinstance(value, _TYPES[kind]):
-        return False
+    types = _TYPES[kind]
+    if kind == "dict":
+        inner = inner.partition(", ")[2]
     inner = inner.removesuffix("]")
-    if isinstance(value, dict):
-        _, _, inner = inner.partition(", ")
-        return inner == "Any" or all(_is_of_type(v, inner) for v in value.values())
-    if isinstance(value, list):
-        return all(_is_of_type(item, inner) for item in value)
-    return True
+    if inner in ("", "Any"):
+        return lambda value: isinstance(value, types)
+    check = _check_of(inner)
+    if kind == "dict":
+        return lambda value: isinstance(value, dict) and all(map(check, value.values()))
+    return lambda value: isinstance(value, list) and all(map(check, value))
 
 
 # By annotation. A number that JSON wrote without a point is an int.

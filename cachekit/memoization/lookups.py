@@ -10,7 +10,6 @@ import functools
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cachekit.errors import (
@@ -195,7 +194,9 @@ class ReadableEntries:
         try:
             # The one beside the value: the other store of two may have a record of
             # another value.
-            record = lineage.Record.from_json(Path(path).with_name(RECORD).read_bytes())
+            folder = os.path.dirname(path)  # noqa: PTH120  (`Path` takes ten times as long)
+            with open(f"{folder}/{RECORD}", "rb", buffering=0) as record_file:  # noqa: PTH123
+                record = lineage.Record.from_json(record_file.read())
             # The value is still there, so it was there when its record was read; and
             # as long as it is open, no other file has its number.
             is_its = os.path.samestat(os.stat(path), os.fstat(file.fileno()))  # noqa: PTH116
