@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cachekit import lazy
+
 if TYPE_CHECKING:
     from cachekit.errors import (
         CacheKitError,
@@ -135,20 +137,7 @@ _HOME = {
     "wrap_non_picklable_objects": "cachekit.parallel",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its home when it is first asked for."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy.attach(__name__, _HOME)
 
 
 def load_ipython_extension(shell: object) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(cachekit.__file__).parent
 # Room -> the rooms that it may import, besides itself and those on the ground.
 MAY_IMPORT: dict[str, set[str]] = {
     "amounts": set(),
+    "lazy": set(),
     "logger": set(),
     "texts": set(),
     "errors": set(),
@@ -36,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"memoization/memory.py": {"inspection"}}
 
 # Who imports nothing of ours, and is imported by everybody.
-GROUND = {"amounts", "errors", "logger", "texts"}
+GROUND = {"amounts", "errors", "lazy", "logger", "texts"}
 
 # The public names, imported lazily: it leads everywhere.
 FACE = "__init__"

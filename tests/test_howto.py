@@ -27,7 +27,7 @@ import pytest
 import cachekit
 from cachekit.memoization import MemorizedFunc
 from tests.memoization.project import Project
-from tests.test_transcript import comparable, environment
+from tests.transcripts import comparable, environment, output_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 HOWTO = DOCS / "howto"
@@ -64,19 +64,8 @@ def test_commands_print_what_a_page_shows(page: Path, tmp_path: Path) -> None:
         if not step.startswith("$"):
             (study / step).write_text(text)
             continue
-        done = subprocess.run(
-            ["/bin/sh", "-c", step[2:]],
-            cwd=study,
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-        )
-        printed.append(f"{step}\n{comparable(step, done.stdout)}")
-        shown.append(f"{step}\n{comparable(step, text)}")
+        printed.append(f"{step}\n{output_of(step[2:], study, variables)}")
+        shown.append(f"{step}\n{comparable(step[2:], text)}")
 
     assert "\n".join(printed) == "\n".join(shown)
 

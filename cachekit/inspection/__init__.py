@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cachekit import lazy
+
 if TYPE_CHECKING:
     from cachekit.inspection.accepting import (
         Proposal,
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
         propose,
         withdraw,
     )
+    from cachekit.inspection.archives import export_entries, import_entries
     from cachekit.inspection.choosing import Conditions, Order, newest_versions
     from cachekit.inspection.differences import (
         ArrayDifference,
@@ -61,8 +64,6 @@ if TYPE_CHECKING:
         Listed,
         Transfer,
         copy_entries,
-        export_entries,
-        import_entries,
         lacking,
         place_at,
     )
@@ -216,11 +217,11 @@ _HOME = {
     "edge_label": "cachekit.inspection.drawing",
     "entries": "cachekit.inspection.reports",
     "examine": "cachekit.inspection.health",
-    "export_entries": "cachekit.inspection.transfer",
+    "export_entries": "cachekit.inspection.archives",
     "find": "cachekit.inspection.reports",
     "functions": "cachekit.inspection.reports",
     "graph": "cachekit.inspection.graphs",
-    "import_entries": "cachekit.inspection.transfer",
+    "import_entries": "cachekit.inspection.archives",
     "import_function": "cachekit.inspection.importing",
     "is_cached": "cachekit.inspection.explaining",
     "is_function_name": "cachekit.inspection.importing",
@@ -258,18 +259,5 @@ _HOME = {
     "withdraw": "cachekit.inspection.accepting",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its home when it is first asked for."""
-    # Each command needs a few of these modules; all of them take 0.1 s.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# Each command needs a few of these modules; all of them take 0.1 s.
+__getattr__, __dir__ = lazy.attach(__name__, _HOME)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cachekit import lazy
+
 if TYPE_CHECKING:
     from cachekit.memoization.default import cache, default_memory
     from cachekit.memoization.files import File
@@ -51,18 +53,5 @@ _HOME = {
     "expires_after": "cachekit.memoization.validity",
 }
 
-
-def __getattr__(name: str) -> object:
-    """Import a public name from its home when it is first asked for."""
-    # Commands that read records need none of what makes cached calls.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+# Commands that read records need none of what makes cached calls.
+__getattr__, __dir__ = lazy.attach(__name__, _HOME)

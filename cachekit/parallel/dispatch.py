@@ -1,4 +1,4 @@
-"""`Parallel`: what a loop is to be like. `loops` runs it."""
+"""`Parallel`: what a loop is to be like. `loops` and `workers` run it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from cachekit.parallel.backends import (
 )
 from cachekit.parallel.config import Unset, backend_from, get_active_backend, setting
 from cachekit.parallel.cores import whole_n_jobs
-from cachekit.parallel.loops import Loop, SequentialLoop, WorkersLoop
+from cachekit.parallel.loops import Loop, SequentialLoop
 from cachekit.parallel.tasks import Task
+from cachekit.parallel.workers import WorkersLoop
 
 RETURNS = ("list", "generator", "generator_unordered", "reference")
 

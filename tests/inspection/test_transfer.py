@@ -14,7 +14,7 @@ import pytest
 import cachekit
 from cachekit import Memory, inspection
 from cachekit.errors import StoreError
-from cachekit.inspection import transfer
+from cachekit.inspection import archives
 from cachekit.stores import EntryKey, LocalStore, Store
 
 CALLS: list[Any] = []
@@ -309,7 +309,7 @@ def test_code_that_cannot_be_read_does_not_stop_the_others(source: LocalStore) -
 def test_a_description_that_is_too_large_is_refused(
     target: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "LARGEST", 100)
+    monkeypatch.setattr(archives, "LARGEST", 100)
 
     with pytest.raises(StoreError, match="more than 100 bytes"):
         inspection.import_entries(archive_of(("store.json", b" " * 101)), target)

@@ -13,7 +13,7 @@ import pytest
 
 from cachekit import Memory, Parallel, delayed
 from cachekit.memoization import MemorizedResult
-from cachekit.parallel.loops import MOST_READY
+from cachekit.parallel.workers import MOST_READY
 
 RETURNS = ["list", "generator", "generator_unordered", "reference"]
 
