@@ -17,6 +17,7 @@ ROOT = Path(cachekit.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "amounts": set(),
     "lazy": set(),
+    "nesting": set(),
     "logger": set(),
     "texts": set(),
     "errors": set(),
@@ -37,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"memoization/memory.py": {"inspection"}}
 
 # Who imports nothing of ours, and is imported by everybody.
-GROUND = {"amounts", "errors", "lazy", "logger", "texts"}
+GROUND = {"amounts", "errors", "lazy", "logger", "nesting", "texts"}
 
 # The public names, imported lazily: it leads everywhere.
 FACE = "__init__"

@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from cachekit.errors import warn
 from cachekit.memoization.answers import Answers, Call, naming
 from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.workers import Pool
+from cachekit.nesting import is_importing_in_worker
 
 
 def map_calls(
@@ -65,6 +67,12 @@ def map_calls(
     """
     _check_kind(cached)
     most = count_workers(n_jobs)
+    if most > 1 and is_importing_in_worker():
+        warn(
+            f"{cached.func_id}() is computed without workers, for a worker imports the "
+            f"module that maps it: put the map under `if __name__ == '__main__':`"
+        )
+        most = 1
     with _shown(iterable, cached) if progress else contextlib.nullcontext() as bar:
         answers = Answers(cached, bar)
         calls = _misses(cached, iterable, bound, answers)

@@ -24,6 +24,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from types import MappingProxyType
 from typing import Any
 
+from cachekit.nesting import is_importing_in_worker
 from cachekit.parallel import pools
 from cachekit.parallel.board import FileBoard, ThreadBoard
 from cachekit.parallel.cores import cpu_count, workers_for
@@ -291,6 +292,11 @@ class ProcessBackend(ParallelBackendBase):
         is_main = threading.current_thread() is threading.main_thread()
         if self.nesting_level and not is_main:
             return "be nested below threads"
+        if is_importing_in_worker():
+            return (
+                "run while a worker imports their module (put the loop under "
+                "`if __name__ == '__main__':`)"
+            )
         return None
 
     def configure(

@@ -26,6 +26,7 @@ from cachekit.memoization.many import count_workers, map_calls
 from cachekit.stores import DictStore, LocalStore, TieredStore
 from cachekit.stores.processes import is_running, start_of
 from tests.memoization.project import Project
+from tests.unguarded import imported
 
 # Read by `raised`: workers, which import this module, find the first value.
 POWER = 2
@@ -773,3 +774,25 @@ def test_what_workers_compute_counts_as_computed(tmp_path: Path, n_jobs: int) ->
     assert first == second == [-1, -2, -3, -1]
     assert cached.cache_info().misses == 3
     assert cached.cache_info().hits >= 4
+
+
+UNGUARDED = """
+from cachekit import Memory
+
+@Memory("store").cache
+def double(number):
+    return 2 * number
+
+if __name__ == "study":
+    print(double.map(range(os.getpid(), os.getpid() + 3), n_jobs=2)[0] % 2)
+"""
+
+
+def test_a_map_that_is_imported_by_its_workers_starts_no_more_of_them(
+    tmp_path: Path,
+) -> None:
+    printed, errors, processes = imported(UNGUARDED, tmp_path)
+
+    assert printed[-1] == "0", errors
+    assert processes <= 3
+    assert "put the map under `if __name__ == '__main__':`" in errors

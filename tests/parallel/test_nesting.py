@@ -14,6 +14,7 @@ import pytest
 from cachekit.parallel import Parallel, delayed, effective_n_jobs, parallel_config
 from cachekit.parallel.config import get_active_backend
 from tests.parallel.processes import started
+from tests.unguarded import imported
 
 WORKERS = ["loky", "multiprocessing", "threading"]
 
@@ -184,3 +185,23 @@ def test_a_daemon_runs_its_loops_alone() -> None:
 def squares_quietly(count: int) -> list[int]:
     with pytest.warns(UserWarning, match="multiprocessing worker"):
         return squares(count, "multiprocessing")
+
+
+UNGUARDED = """
+from cachekit import Parallel, delayed
+
+def double(number):
+    return 2 * number
+
+print(Parallel(n_jobs=2)(delayed(double)(n) for n in range(3)))
+"""
+
+
+def test_a_loop_that_is_imported_by_its_workers_starts_no_more_of_them(
+    tmp_path: Path,
+) -> None:
+    printed, errors, processes = imported(UNGUARDED, tmp_path)
+
+    assert printed[-1] == "[0, 2, 4]", errors
+    assert processes <= 3
+    assert "put the loop under `if __name__ == '__main__':`" in errors

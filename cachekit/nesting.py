@@ -1,0 +1,28 @@
+"""Whether a process may start others, or would do so without an end."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+
+def is_importing_in_worker() -> bool:
+    """Tell whether this is a worker that is importing a module just now.
+
+    A loop at the top of that module would run in each worker that imports it for a
+    task, and would start workers that import it as well.
+    """
+    loky = sys.modules.get("loky.process_executor")
+    if loky is None or loky._CURRENT_DEPTH == 0:
+        return False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        if (code.co_name, code.co_filename) == _IMPORTS:
+            return True
+        frame = frame.f_back
+    return False
+
+
+# Who runs the code of a module, whatever has found and loaded it.
+_IMPORTS = ("_load_unlocked", "<frozen importlib._bootstrap>")
