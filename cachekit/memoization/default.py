@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from cachekit.errors import StoreError, warn
 from cachekit.memoization.function import MemorizedFunc
-from cachekit.memoization.locations import default_location
+from cachekit.memoization.locations import default_location, system_location
 from cachekit.memoization.memory import Memory
 from cachekit.memoization.options import CacheOptions
 from cachekit.memoization.uncached import NotMemorizedFunc
@@ -33,8 +34,10 @@ def cache(
 def cache(func: Any = None, **options: Any) -> Any:
     """Cache a function in the default place; a decorator.
 
-    The place is the folder that the environment variable ``CACHEKIT_DIR`` names
-    when the function is decorated, else the system's folder for caches.
+    The place is what the environment variable ``CACHEKIT_DIR`` names when the function
+    is decorated, else the ``location`` of ``[tool.cachekit]`` in the ``pyproject.toml``
+    of the current folder or the nearest one above it, else the system's folder for
+    caches.
 
     Parameters
     ----------
@@ -59,7 +62,12 @@ def default_memory() -> Memory:
     Memory
         With all its options as they are by default.
     """
-    return _memory_at(default_location())
+    try:
+        location = default_location()
+    except StoreError as error:  # which has nothing to do with the work
+        location = system_location()
+        warn(f"{error}; results are kept in {location}")
+    return _memory_at(location)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from cachekit.errors import StoreError
 from cachekit.hashing import HASH_VERSION
 from cachekit.stores import (
     LocalStore,
@@ -22,20 +23,74 @@ Location: TypeAlias = str | os.PathLike[str] | Store
 
 
 def default_location() -> str:
-    """Return the place that ``CACHEKIT_DIR`` names, else the system's for caches.
+    """Return the place for results of which nobody has said where they go.
 
     Returns
     -------
     str
-        A path, or a URL.
+        A path, or a URL: that of ``CACHEKIT_DIR``, else of ``[tool.cachekit]`` in the
+        nearest ``pyproject.toml``, else the system's folder for caches.
+
+    Raises
+    ------
+    StoreError
+        If the ``pyproject.toml`` decides, and cannot be read, or what it says is no
+        location.
     """
     chosen = os.environ.get("CACHEKIT_DIR")
     if chosen:
         is_address = "://" in chosen
         return chosen if is_address else str(Path(chosen).expanduser().absolute())
+    return configured_location() or system_location()
+
+
+def system_location() -> str:
+    """Return the folder for caches of this system and user."""
     from platformdirs import user_cache_path
 
     return str(user_cache_path("cachekit", appauthor=False))
+
+
+def configured_location(folder: Path | None = None) -> str | None:
+    """Return the location that the nearest ``pyproject.toml`` names.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where to begin; else the current folder. Those above it follow.
+
+    Returns
+    -------
+    str or None
+        The ``location``, from the folder of the file if it is relative; None if there
+        is no file, or it names none.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, or what it says is no location.
+    """
+    import tomllib
+
+    begin = (folder or Path.cwd()).absolute()
+    files = [place / "pyproject.toml" for place in (begin, *begin.parents)]
+    nearest = next((file for file in files if file.is_file()), None)
+    if nearest is None:
+        return None
+    try:
+        facts: Any = tomllib.loads(nearest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{nearest} cannot be read: {error}") from error
+    location = facts
+    for name in ("tool", "cachekit", "location"):
+        location = location.get(name) if isinstance(location, dict) else None
+    if location is None:
+        return None
+    if not isinstance(location, str) or not location:
+        raise StoreError(f"location in {nearest} is to be a text, not {location!r}")
+    if "://" in location:
+        return location
+    return str(nearest.parent / os.path.expanduser(location))  # noqa: PTH111
 
 
 def near_location(url: str) -> str:

@@ -72,7 +72,8 @@ def pipeline_options(
             "memory",
             metavar="URL",
             callback=_memory,
-            help="The store; else $CACHEKIT_DIR, else the system's folder for caches.",
+            help="The store; else $CACHEKIT_DIR, else what [tool.cachekit] in "
+            "pyproject.toml names, else the system's folder for caches.",
         ),
     ]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cachekit.errors import StoreError
-from cachekit.inspection.locating import configured_location, location_for
+from cachekit.inspection.locating import location_for
+from cachekit.memoization.locations import configured_location
+from tests.memoization.project import Project
 
 
 @pytest.fixture
@@ -73,3 +77,48 @@ def test_the_environment_goes_before_the_project(
     monkeypatch.setenv("CACHEKIT_DIR", "/elsewhere")
     assert location_for() == "/elsewhere"
     assert location_for("named") == "named"
+
+
+STUDY = """
+import cachekit
+
+@cachekit.cache
+def double(x):
+    return 2 * x
+
+if __name__ == "__main__":
+    print(double(4))
+"""
+
+
+def test_what_the_project_says_holds_for_scripts_and_commands(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("pyproject.toml", "[tool.cachekit]\nlocation = 'results'")
+    project.write("study.py", STUDY)
+    nowhere = {"CACHEKIT_DIR": "", "HOME": str(tmp_path)}
+
+    assert project.run("study.py", **nowhere) == ["8"]
+
+    assert list((tmp_path / "results").glob("study.double/*/*/*/value"))
+    assert "study.double" in " ".join(project.run("-m", "cachekit", "ls", **nowhere))
+
+
+def test_a_project_file_that_cannot_be_read_stops_no_work(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("pyproject.toml", "[tool.cachekit\n")
+    project.write("study.py", STUDY)
+
+    done = subprocess.run(
+        [sys.executable, "study.py"],
+        cwd=tmp_path,
+        env=project.environment(CACHEKIT_DIR="", HOME=str(tmp_path), XDG_CACHE_HOME=""),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout == "8\n"
+    assert "pyproject.toml cannot be read" in done.stderr
+    assert "results are kept in" in done.stderr
+    assert list(tmp_path.rglob("study.double/*/*/*/value"))
