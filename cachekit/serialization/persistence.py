@@ -296,7 +296,8 @@ class _Reader:
             raise CorruptedFile(f"{name} is compressed twice, which nobody does")
         is_zfile = head.startswith(b"ZF")  # of joblib before 0.10
         if method is None and not is_zfile:
-            return self._read_joblib(file, name, path)
+            with _telling_other_files(name, head):
+                return self._read_joblib(file, name, path)
         if self._mmap_mode is not None:
             self._warn_of_compression(name, stacklevel=5)
             self._mmap_mode = None
@@ -386,6 +387,22 @@ def _let_change(path: str, place: int) -> None:
     with Path(path).open("r+b") as file:
         file.seek(place)
         reading.give_up_checksums(file)
+
+
+@contextlib.contextmanager
+def _telling_other_files(name: str, head: bytes) -> Iterator[None]:
+    """Say of a file that was never written by `dump` that it was not."""
+    try:
+        yield
+    except (CorruptedFile, ImportError) as error:
+        if head.startswith(pickle.PROTO):
+            raise
+        module = getattr(error, "name", None) or ""
+        if isinstance(error, ImportError) and module.replace(".", "_").isidentifier():
+            raise  # an old pickle of a class that is gone, and not any text
+        raise CorruptedFile(
+            f"{name} is a file of neither cachekit.dump nor joblib.dump, and no pickle"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1226,6 +1226,26 @@ def test_a_file_of_joblib_is_read(compress: Any, tmp_path: Path) -> None:
         assert is_value(load(file))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"a,b\n1,2\n", b"from x import y\n", b"import sys, os\nx=1\n", b"PK\3\4", b"\0"],
+)
+def test_any_other_file_is_said_to_be_none_of_ours(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "other").write_bytes(content)
+
+    with pytest.raises(CorruptedFile, match="other is a file of neither"):
+        load(tmp_path / "other")
+
+
+def test_an_old_pickle_of_a_class_that_is_gone_names_it(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"cgone_for_good.models\nFit\n.")
+
+    with pytest.raises(ModuleNotFoundError, match="gone_for_good"):
+        load(tmp_path / "old")
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_plain_pickle_is_read(protocol: int, tmp_path: Path) -> None:
     (tmp_path / "value").write_bytes(pickle.dumps(VALUE, protocol=protocol))
