@@ -74,7 +74,7 @@ def is_made_by_call(thing: Any) -> bool:
     """Tell whether a call has made a function, and told it something."""
     return (
         isinstance(thing, types.FunctionType)
-        and thing.__closure__ is not None
+        and bool(thing.__closure__ or thing.__defaults__ or thing.__kwdefaults__)
         and "<locals>" in thing.__qualname__
     )
 
@@ -157,11 +157,7 @@ def _is_part(step: _Step, package: str) -> bool:
         return True
     if type(part) is types.FunctionType:
         return (
-            is_told
-            or is_made_by_call(part)
-            or (
-                part.__closure__ is not None and holds_users_code(part, package=package)
-            )
+            is_told or is_made_by_call(part) or holds_users_code(part, package=package)
         )
     return is_told and (isinstance(part, _TOOLS) or _is_numpys(part))
 

@@ -132,8 +132,8 @@ def write_syntax(node: object, *, in_function: bool = True) -> Iterator[object]:
         yield from (type(node).__name__, len(fields))
         for name in sorted(fields):
             content = fields[name]
-            if name == "body" and isinstance(content, list) and inside:
-                content = [_without_annotation(statement) for statement in content]
+            if isinstance(content, list) and inside:
+                content = [_without_annotation(item) for item in content]
             yield name
             yield from write_syntax(content, in_function=inside)
     else:
@@ -179,13 +179,13 @@ def _unannotated(arguments: ast.arguments) -> ast.arguments:
     return ast.arguments(**fields)
 
 
-def _without_annotation(statement: ast.stmt) -> ast.stmt:
+def _without_annotation(item: object) -> object:
     """Inside a function ``x: int = 1`` is ``x = 1``, and ``x: int`` does nothing."""
-    if not isinstance(statement, ast.AnnAssign):
-        return statement
-    if statement.value is None:
+    if not isinstance(item, ast.AnnAssign):
+        return item
+    if item.value is None:
         return ast.Pass()
-    return ast.Assign(targets=[statement.target], value=statement.value)
+    return ast.Assign(targets=[item.target], value=item.value)
 
 
 # --- finding the source -------------------------------------------------------

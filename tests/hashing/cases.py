@@ -201,6 +201,14 @@ EQUAL: dict[str, Values] = {
         {"a", "b", "c", 1, None, (1, 2)},
         {(1, 2), None, 1, "c", "b", "a"},
     ],
+    "set order, tuples that cannot be compared": lambda: [
+        {("a", 1), ("a", None)},
+        {("a", None), ("a", 1)},
+    ],
+    "set order, tuples of several lengths": lambda: [
+        {("a",), ("a", 1), ("a", None)},
+        {("a", None), ("a", 1), ("a",)},
+    ],
     "nested frozensets": lambda: [
         {frozenset("ab"): frozenset([frozenset("cd"), 1])},
         {frozenset("ba"): frozenset([1, frozenset("dc")])},
@@ -361,6 +369,17 @@ DIFFERENT: dict[str, Values] = {
     "constants": lambda: [Ellipsis, NotImplemented, None, "Ellipsis"],
     "doubling graph": lambda: [doubled(10), doubled(11)],
     "exceptions": lambda: [ValueError("a"), ValueError("b"), KeyError("a")],
+    "the most that is written in place, and more": lambda: [
+        [[*range(32)]],
+        [[*range(33)]],
+        {"a": [*range(32)]},
+        {"a": [*range(33)]},
+        [dict.fromkeys(map(str, range(32)))],
+        [dict.fromkeys(map(str, range(33)))],
+        [[*range(32)], [[]]],
+        [[*range(33)], [[]]],
+        [[None, True, 1, 1.0, "a", b"a"], [[]]],
+    ],
     "fractions of a list": lambda: [[*range(100)], [*range(99), 100], (*range(100),)],
 }
 

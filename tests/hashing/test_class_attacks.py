@@ -290,6 +290,18 @@ EDITS = {
         "    @abc.abstractmethod\n",
         "",
     ),
+    "another name for a field of a named tuple": Attack(
+        "class B(NamedTuple):\n    x: int = 3\n    y: int = 4\n"
+        "class A(B):\n    z = B.x\ndef f(): return A().z",
+        "B.x",
+        "B.y",
+    ),
+    "a generated method of another class's": Attack(
+        "@dataclass\nclass B:\n    x: int = 3\n@dataclass\nclass C:\n    x: int = 4\n"
+        "class A:\n    __init__ = B.__init__\ndef f(): return A().x",
+        "= B.",
+        "= C.",
+    ),
     # annotations, bases, attributes
     "what stands beside a type": Attack(
         "class V:\n    def __init__(self, k): self.k = k\n"
@@ -358,6 +370,12 @@ HARMLESS = {
     ),
     "the docstring of an enum": Attack(
         "class A(enum.Enum):\n    'one'\n    X = 1\ndef f(): return A.X", "one", "two"
+    ),
+    "the docstring of a field of a named tuple": Attack(
+        "class A(NamedTuple):\n    x: int = 3\nA.x.__doc__ = 'one'\n"
+        "def f(): return A().x",
+        "one",
+        "two",
     ),
     "another class of attrs before it": Attack(
         "# B\n@attrs.define\nclass A:\n    x: int = 1\ndef f(): return A().x",

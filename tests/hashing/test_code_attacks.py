@@ -128,6 +128,12 @@ EDITS = {
         "x: int",
         "x: float",
     ),
+    "the annotations of a class in a function": Attack(
+        "def f():\n    class A:\n        if f:\n            x: int\n"
+        "    return A.__annotations__['x']('3')",
+        "x: int",
+        "x: float",
+    ),
     "the metadata of a field": Attack(
         RECORD + "@dataclass\nclass A:\n"
         "    x: int = field(default=1, metadata={'unit': 'm'})\n"
@@ -551,6 +557,27 @@ HARMLESS = {
         "x: int",
         "x: float",
     ),
+    "the annotation of a local, in a branch": Attack(
+        "def f():\n    if f:\n        x: int = 3\n    return x", "x: int", "x"
+    ),
+    "the annotation of a local, below else": Attack(
+        "def f():\n    if not f:\n        pass\n    else:\n        x: int = 3\n"
+        "    return x",
+        "x: int",
+        "x",
+    ),
+    "the annotation of a local, below finally": Attack(
+        "def f():\n    try:\n        pass\n    finally:\n        x: int = 3\n"
+        "    return x",
+        "x: int",
+        "x",
+    ),
+    "the annotation of a local, in a method of a class in a function": Attack(
+        "def f():\n    class A:\n        def m(self):\n            x: int = 3\n"
+        "            return x\n    return A().m()",
+        "x: int",
+        "x",
+    ),
     "the docstring of a vectorized function": Attack(
         "import numpy as np\n@np.vectorize\ndef g(x):\n    'Old.'\n    return x\n"
         "def f(): return g(1)",
@@ -560,6 +587,12 @@ HARMLESS = {
     "the ends of the lines": Attack("def f():\n    return 3\n", "\n", "   \r\n"),
     "tabs": Attack("def f():\n    return 3\n", "    ", "\t"),
     "a byte order mark": Attack("def f():\n    return 'é'\n", "def f", "\ufeffdef f"),
+    "a mark of typing's": Attack(
+        "import typing\n@typing.final\ndef f(): return 3", "@typing.final\n", ""
+    ),
+    "the order in which a function gets its attributes": Attack(
+        "def f(): return 3\nf.a = 1\nf.b = 1", "f.a = 1\nf.b = 1", "f.b = 1\nf.a = 1"
+    ),
     "an unused import": Attack("def f(): return 3", "def", "import json\ndef"),
     "the order in which a dict is filled with classes": Attack(
         "class A: pass\nclass B: pass\nT = {A: 1, B: 2}\ndef f(): return len(T)",
@@ -819,6 +852,18 @@ def test_an_object_that_refuses_to_be_pickled_counts_like_one_that_cannot(
     assert caught[0].filename == __file__
 
 
+def test_an_attribute_of_a_function_that_has_no_digest_counts_by_its_type(
+    load: Load,
+) -> None:
+    text = "import threading\ndef f(): return 3\nf.lock = threading.Lock()"
+    before = Code(load(text).f).fingerprint()
+
+    after = Code(load(text.replace("Lock()", "RLock()")).f).fingerprint()
+
+    assert Code(load(text).f).fingerprint() == before
+    assert after != before
+
+
 def test_a_class_whose_metaclass_has_no_hash_has_a_fingerprint(load: Load) -> None:
     module = load(
         "class M(type):\n    def __eq__(cls, other): return True\n"
@@ -916,6 +961,36 @@ BY_A_LIBRARY = {
         "        return x\n    return run",
         "def g(x): return x + 3\nh = other.chain(abs, g)",
     ),
+    "a function in a list of a hundred": (
+        "def chain(*parts):\n    kept = [*parts]\n    return lambda x: kept[99](x)",
+        "def g(x): return x + 3\nh = other.chain(*[abs] * 99, g)",
+    ),
+    "a function in a list in a table": (
+        "def switch(**parts): return lambda x: parts['g'][0](x)",
+        "def g(x): return x + 3\nh = other.switch(g=[g])",
+    ),
+    "what a function in a list was told": (
+        "def plus(k): return lambda x: x + k\n"
+        "def chain(*parts):\n    kept = [*parts]\n    return lambda x: kept[0](x)",
+        "h = other.chain(other.plus(int('7') and 3))",
+    ),
+    "the default of a function in a list": (
+        "def late(part):\n    def run(x, part=part): return part(x)\n    return run\n"
+        "def chain(*parts):\n    kept = [*parts]\n    return lambda x: kept[0](x)",
+        "def g(x): return x + 3\nh = other.chain(other.late(g))",
+    ),
+    "what a function in a list wraps": (
+        "import functools\ndef wrapped(part):\n    @functools.wraps(part)\n"
+        "    def run(x): return part(x)\n    return run\n"
+        "def chain(*parts):\n    kept = [*parts]\n    return lambda x: kept[0](x)",
+        "def g(x): return x + 3\nh = other.chain(other.wrapped(g))",
+    ),
+    "what a function in a list wraps, and has as a default": (
+        "import functools\ndef wrapped(part):\n    @functools.wraps(part)\n"
+        "    def run(x, part=part): return part(x)\n    return run\n"
+        "def chain(*parts):\n    kept = [*parts]\n    return lambda x: kept[0](x)",
+        "def g(x): return x + 3\nh = other.chain(other.wrapped(g))",
+    ),
     "a function in a table in a closure": (
         "def switch(**parts): return lambda x: parts['g'](x)",
         "def g(x): return x + 3\nh = other.switch(g=g)",
@@ -924,6 +999,44 @@ BY_A_LIBRARY = {
         "def late(part):\n    def run(x, part=part): return part(x)\n    return run",
         "import functools\ndef g(a, x): return x + 3\n"
         "h = other.late(functools.partial(g, 1))",
+    ),
+    "a constant as a default": (
+        "def late(k):\n    def run(x, k=k): return x + k\n    return run",
+        "h = other.late(int('7') and 3)",
+    ),
+    "a constant as a default by keyword": (
+        "def late(k):\n    def run(x, *, k=k): return x + k\n    return run",
+        "h = other.late(int('7') and 3)",
+    ),
+    "a number of numpy's": (
+        "def plus(k): return lambda x: x + k",
+        "import numpy as np\nh = other.plus(np.float64(int('7') and 3))",
+    ),
+    "a type of numpy's": (
+        "def sized(kind): return lambda x: kind.itemsize",
+        "import numpy as np\nh = other.sized(np.dtype(('S2', 'S4')[int('3') and 0]))",
+    ),
+    "an array": (
+        "def plus(k): return lambda x: x + k[0]",
+        "import numpy as np\nh = other.plus(np.array([int('7') and 3]))",
+    ),
+    "a function of numpy's": (
+        "def folded(part): return lambda x: part(x, 2)",
+        "import numpy as np\nh = other.folded((np.add, np.power)[int('3') and 0])",
+    ),
+    "a frozen set of many numbers": (
+        "def among(kept): return lambda x: x in kept",
+        "h = other.among(frozenset(range(-200, 1 + (int('7') and 0))))",
+    ),
+    "a builtin in a frozen set": (
+        "def every(parts):\n    kept = frozenset(parts)\n"
+        "    return lambda x: [part(x) for part in kept]",
+        "h = other.every([(float, str)[int('3') and 0]])",
+    ),
+    "one of a library's functions": (
+        "def one(x): return x\ndef two(x): return -x\n"
+        "def optional(part): return lambda x: part(x)",
+        "h = other.optional((other.one, other.two)[int('3') and 0])",
     ),
     "a constant in a tuple": (
         "def clip(bounds): return lambda x: x + bounds[1]",
@@ -984,7 +1097,7 @@ BY_A_LIBRARY = {
         "def compose(*parts): return lambda x: parts[0](x)",
         "import threading\nclass C:\n"
         "    def __init__(self): self.lock = threading.Lock()\n"
-        "    def __call__(self, x): return x + 3\nh = other.compose(C())",
+        "    def __call__(self, x): return x + 3\nh = other.compose(C(), 1)",
     ),
     "a setting of the user's": (
         "def scaled(by): return lambda x: x + by.k",
@@ -1138,10 +1251,17 @@ def test_odd_objects_that_a_library_holds_are_left_alone(kind: str, load: Load) 
 KEEPING = """
 import functools
 def memo(g):
-    cache = {}
+    cache = {"calls": 0}
     def run(*x):
+        cache["calls"] += 1
         if x not in cache: cache[x] = g(*x)
         return cache[x]
+    return run
+def listed(g):
+    results = []
+    def run(x):
+        results.append(g(x))
+        return results[-1]
     return run
 def named(g):
     def run(x):
@@ -1156,6 +1276,19 @@ def counted(g):
         count += 1
         return g(x)
     return run
+"""
+
+
+TOLD = """
+import functools
+def times(k):
+    def decorate(g):
+        @functools.wraps(g)
+        def run(x): return k * g(x)
+        return run
+    return decorate
+@times(2)
+def g(x): return x
 """
 
 
@@ -1177,6 +1310,9 @@ def test_what_a_name_that_is_bound_again_holds_of_the_users_is_seen(load: Load) 
     [
         "class A: pass\n@other.memo\ndef g(x): return A",
         "@other.memo\ndef g(x): return lambda: x",
+        "@other.listed\ndef g(x): return len",
+        "@other.listed\ndef g(x): return len, x",
+        "import numpy as np\n@other.listed\ndef g(x): return np.ones(x)",
         "@other.counted\n@other.counted\ndef g(x): return x",
         "import functools, abc\n"
         "class Base(abc.ABC): pass\n"
@@ -1193,6 +1329,16 @@ def test_what_a_library_keeps_of_calls_changes_nothing(use: str, load: Load) -> 
     collections.abc.Sized.register(type("New", (), {}))
 
     assert code.fingerprint() == Code(program.f).fingerprint() == before
+
+
+@pytest.mark.usefixtures("other_is_a_library")
+def test_what_a_library_tells_its_own_decorators_is_its_own_affair(load: Load) -> None:
+    text = "from other import g\ndef f(): return g(1)"
+    before = Code(load(text, other=TOLD).f).fingerprint()
+
+    after = Code(load(text, other=TOLD.replace("(2)", "(3)")).f).fingerprint()
+
+    assert after == before
 
 
 @pytest.mark.usefixtures("other_is_a_library")
