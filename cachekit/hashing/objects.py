@@ -11,7 +11,7 @@ import copyreg
 import functools
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cachekit.errors import UnhashableArgument
@@ -51,6 +51,17 @@ def reduce_object(value: Any) -> Form:
     maker = function.__name__ if is_how else function
     made_of = (maker, arguments, _without_caches(kind, state), items, pairs)
     return Form(b"reduced:", made_of)
+
+
+def address_reducers() -> dict[type, Callable[[Any], Form]]:
+    """Return the reducer of addresses, of which Python before 3.11.4 forgets a part."""
+    import ipaddress
+
+    return {ipaddress.IPv6Address: _reduce_address}
+
+
+def _reduce_address(value: Any) -> Form:
+    return Form(b"reduced:", (type(value), (str(value),), None, None, None))
 
 
 def is_record(value: Any) -> bool:

@@ -407,6 +407,7 @@ _loading = threading.RLock()
 
 # Package -> who has the reducers for its types, imported when one is met.
 _LOADED_WHEN_SEEN = {
+    "ipaddress": "objects:address_reducers",
     "numpy": "arrays:numpy_reducers",
     "pandas": "tables:pandas_reducers",
     "polars": "tables:polars_reducers",

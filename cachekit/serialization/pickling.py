@@ -294,6 +294,10 @@ def _reducers() -> dict[type, Callable[[Any], Any]]:
         found |= {np.matrix: _reduce_matrix, np.recarray: _reduce_records}
         if "numpy.ma" in sys.modules:
             found[np.ma.MaskedArray] = _reduce_masked
+    if "ipaddress" in sys.modules:
+        import ipaddress
+
+        found[ipaddress.IPv6Address] = _reduce_address
     if "torch.storage" in sys.modules:
         import torch
 
@@ -413,6 +417,11 @@ def _masked_array(data: Any, mask: Any, kept: dict[str, Any]) -> Any:
     array = np.ma.MaskedArray(plain, np.ma.nomask if mask is None else mask)
     vars(array).update(kept)
     return array
+
+
+def _reduce_address(address: Any) -> Any:
+    """Pickle an address with its scope, which Python before 3.11.4 forgets."""
+    return type(address), (str(address),)
 
 
 def _reduce_storage(storage: Any) -> Any:

@@ -12,6 +12,7 @@ import enum
 import fractions
 import io
 import ipaddress
+import operator
 import os
 import pathlib
 import pickle
@@ -87,6 +88,7 @@ STANDARD = [
     *(array.array("d", [1, 2]), array.array("b")),
     *(ipaddress.ip_address("1.2.3.4"), ipaddress.ip_network("::/16")),
     *(ipaddress.ip_interface("1.2.3.4/8"), ipaddress.ip_interface("::1/8")),
+    *(ipaddress.ip_address("::1"), ipaddress.ip_address("::1%eth0")),
     *(re.compile("a+"), re.compile(b"a", re.IGNORECASE)),
 ]
 
@@ -401,6 +403,45 @@ def canary() -> Any:
 
 
 ADDED = {"__slotnames__"}  # by pickling itself
+
+
+class Reduced:
+    """Is pickled as told."""
+
+    def __init__(self, *reduction: Any) -> None:
+        self.reduction = reduction
+
+    def __reduce__(self) -> Any:
+        return self.reduction
+
+
+class Tint(enum.Flag):
+    LIGHT = 1
+    WARM = 2
+
+
+def test_members_load_as_python_3_11_2_has_pickled_them() -> None:
+    member = Reduced(getattr, (Colour, "RED"))
+    both = Reduced(operator.or_, (Tint.LIGHT, Tint.WARM))
+
+    loaded = round_trip([member, both], [Colour, Tint])
+
+    assert loaded == [Colour.RED, Tint.LIGHT | Tint.WARM]
+
+
+@pytest.mark.parametrize(
+    "reduction",
+    [
+        (getattr, (Colour, "mro")),
+        (getattr, (Colour, "__init__")),
+        (operator.or_, (1, 2)),
+    ],
+)
+def test_nothing_else_of_a_class_is_read(reduction: Any) -> None:
+    with pytest.raises(UntrustedContent):
+        round_trip(Reduced(*reduction), [Colour])
+
+
 WATCHED = (Config, Colour, pd.DataFrame, collections.OrderedDict, pd.NaT, pd, np, sing)
 
 
