@@ -85,17 +85,22 @@ def take_turns(
         If a result is not right.
     """
     kept = 1 if are_large else MOST_KEPT
-    if turns is None:
-        counts, turns = _plan(works, pace, kept)
-    else:
-        counts = dict.fromkeys(works, 1)
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    names = list(works)
-    for _ in range(turns):
-        for name in names:
-            seconds[name].append(_seconds_of(name, works[name], counts[name], kept))
-        names.reverse()
-    return seconds
+    gc.collect()
+    gc.freeze()  # what was there before is looked at no more
+    try:
+        if turns is None:
+            counts, turns = _plan(works, pace, kept)
+        else:
+            counts = dict.fromkeys(works, 1)
+        seconds: dict[str, list[float]] = {name: [] for name in works}
+        names = list(works)
+        for _ in range(turns):
+            for name in names:
+                seconds[name].append(_seconds_of(name, works[name], counts[name], kept))
+            names.reverse()
+        return seconds
+    finally:
+        gc.unfreeze()
 
 
 def _plan(
