@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from types import FrameType
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """In its block this process starts no workers: it only looks at what it imports."""
+    global _depth
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+
+
+def is_alone() -> bool:
+    """Tell whether this process is to start no workers."""
+    return _depth > 0
+
+
+_depth = 0
 
 
 def is_importing_in_worker() -> bool:

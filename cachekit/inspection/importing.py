@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from cachekit import nesting
 from cachekit.errors import CacheMiss
 from cachekit.memoization.memory import all_offline
 
@@ -149,10 +150,10 @@ def _execute(name: str, spec: ModuleSpec | None) -> ModuleType:
 
 @contextlib.contextmanager
 def _quietly(file: str) -> Iterator[None]:
-    """Have nothing computed and nothing printed on standard output, as by a script."""
+    """Have nothing computed, here or in workers, and no output as of a script."""
     arguments, sys.argv = sys.argv, [file]
     try:
-        with contextlib.redirect_stdout(sys.stderr), all_offline():
+        with contextlib.redirect_stdout(sys.stderr), all_offline(), nesting.alone():
             yield
     finally:
         sys.argv = arguments

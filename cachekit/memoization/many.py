@@ -13,11 +13,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from cachekit import nesting
 from cachekit.errors import warn
 from cachekit.memoization.answers import Answers, Call, naming
 from cachekit.memoization.function import MemorizedFunc
 from cachekit.memoization.workers import Pool
-from cachekit.nesting import is_importing_in_worker
 
 
 def map_calls(
@@ -67,7 +67,9 @@ def map_calls(
     """
     _check_kind(cached)
     most = count_workers(n_jobs)
-    if most > 1 and is_importing_in_worker():
+    if nesting.is_alone():
+        most = 1
+    if most > 1 and nesting.is_importing_in_worker():
         warn(
             f"{cached.func_id}() is computed without workers, for a worker imports the "
             f"module that maps it: put the map under `if __name__ == '__main__':`"

@@ -24,7 +24,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from types import MappingProxyType
 from typing import Any
 
-from cachekit.nesting import is_importing_in_worker
+from cachekit import nesting
 from cachekit.parallel import pools
 from cachekit.parallel.board import FileBoard, ThreadBoard
 from cachekit.parallel.cores import cpu_count, workers_for
@@ -274,7 +274,7 @@ class ProcessBackend(ParallelBackendBase):
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Return the number of processes; 1 where none can be started."""
-        n_jobs = workers_for(n_jobs)
+        n_jobs = 1 if nesting.is_alone() else workers_for(n_jobs)
         obstacle = self._obstacle() if n_jobs > 1 else None
         if obstacle is None:
             return n_jobs
@@ -292,7 +292,7 @@ class ProcessBackend(ParallelBackendBase):
         is_main = threading.current_thread() is threading.main_thread()
         if self.nesting_level and not is_main:
             return "be nested below threads"
-        if is_importing_in_worker():
+        if nesting.is_importing_in_worker():
             return (
                 "run while a worker imports their module (put the loop under "
                 "`if __name__ == '__main__':`)"

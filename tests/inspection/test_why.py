@@ -99,6 +99,38 @@ def test_what_is_not_guarded_computes_nothing(
     assert (output.out, "begins" in output.err) == ("", True)
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "Parallel(n_jobs=2)(delayed(fit)(x) for x in range(3))",
+        "fit.map(range(3), n_jobs=2)",
+    ],
+)
+def test_what_is_not_guarded_starts_no_workers(folder: Path, loop: str) -> None:
+    write(
+        folder,
+        "sweeping.py",
+        f"""
+        import pathlib
+        from cachekit import Memory, Parallel, delayed
+
+        @Memory("store").cache
+        def fit(x):
+            pathlib.Path("computed").touch()
+            return x
+
+        {loop}
+        pathlib.Path("went on").touch()
+        """,
+    )
+
+    found = inspection.import_function("sweeping:fit")
+
+    assert getattr(found, "__name__", None) == "fit"
+    assert not (folder / "computed").exists()
+    assert not (folder / "went on").exists()
+
+
 def test_a_script_that_wants_arguments_is_imported_so_far(folder: Path) -> None:
     write(folder, "job.py", "def fit(x): return x\nimport sys\nsys.exit('usage')\n")
 
