@@ -170,6 +170,19 @@ def test_the_path_that_info_shows_names_the_entry(root: Path) -> None:
     assert json.loads(succeed("info", shown["path"], "--json")) == shown
 
 
+@pytest.mark.parametrize("command", ["info", "show"])
+def test_a_function_where_an_entry_is_wanted_is_told_how_to_list_them(
+    filled: str, command: str
+) -> None:
+    for name in (filled, "fit"):
+        result = invoke(command, name)
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        told = " ".join(result.stderr.split())
+        assert f"{name} is a function, where one entry is wanted" in told
+        assert f"`cachekit ls {name}` lists its entries" in told
+
+
 # --- rm ---
 
 

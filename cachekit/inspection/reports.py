@@ -326,7 +326,17 @@ def find(store: Store, name: str) -> EntryReport:
     EntryNotFound
         If no entry is so named, or several are.
     """
-    return _report(store, _named(store, name, store.entries()), hits_by_key(store))
+    stored = list(store.entries())
+    try:
+        info = _named(store, name, stored)
+    except EntryNotFound:
+        if folders_named(_folders(store, stored), name, store):
+            raise EntryNotFound(
+                f"{name} is a function, where one entry is wanted: "
+                f"`cachekit ls {name}` lists its entries"
+            ) from None
+        raise
+    return _report(store, info, hits_by_key(store))
 
 
 def _named(store: Store, name: str, stored: Iterable[EntryInfo]) -> EntryInfo:
