@@ -297,8 +297,9 @@ def test_a_store_that_is_not_there_is_told_with_what_to_do(
 
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert f"there is no store at {root}" in result.stderr
-    assert "--store or $CACHEKIT_DIR" in result.stderr
+    told = " ".join(result.stderr.split())
+    assert f"there is no store at {root}" in told
+    assert "--store or $CACHEKIT_DIR" in told
     assert not root.exists()
 
 
@@ -323,15 +324,15 @@ def test_an_empty_store_is_told_with_what_to_do(root: Path) -> None:
         (["rm", "zzzz"], "zzzz"),
     ],
 )
-def test_a_name_that_is_not_found_is_one_line_and_exit_code_1(
+def test_a_name_that_is_not_found_is_one_sentence_and_exit_code_1(
     arguments: list[str], told: str
 ) -> None:
     result = invoke(*arguments)
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
-    assert told in result.stderr
+    assert result.stderr.count("Error") == 1
+    assert told in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -519,7 +520,8 @@ def test_the_exit_code_of_a_failure_reaches_the_shell(root: Path) -> None:
     done = command("ls")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: there is no store at {root}")
+    told = " ".join(done.stderr.split())
+    assert told.startswith(f"Error: there is no store at {root}")
 
 
 @pytest.fixture

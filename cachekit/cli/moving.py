@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -152,6 +153,9 @@ def _written(name: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     path = Path(name).resolve()  # a link stays one
+    if not path.parent.is_dir():
+        reason = os.strerror(errno.ENOENT)
+        raise FileNotFoundError(errno.ENOENT, reason, str(path.parent))
     if path.exists() and not path.is_file():  # a device, or a pipe
         with path.open("wb") as file:
             yield file
@@ -162,6 +166,10 @@ def _written(name: str) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        if error.filename == str(partial):  # nobody has typed that
+            error.filename = name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
