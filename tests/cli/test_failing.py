@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cachekit import inspection
+from cachekit import Memory, inspection
 from cachekit.cli import main
 from cachekit.cli.failing import words_of, wrap
 from cachekit.errors import StoreError
@@ -166,3 +166,39 @@ def test_errors_keep_their_exit_codes_and_usage() -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("Usage: ")
     assert isinstance(result.exception, SystemExit)
+
+
+def test_a_misspelt_function_is_told_what_is_like_it(root: Path) -> None:
+    def count_words(text: str) -> int:
+        return len(text.split())
+
+    count_words.__qualname__ = "count_words"
+    Memory(root).cache(count_words)("a b")
+
+    for command in ("ls", "rm"):
+        result = invoke(command, "count_wrods")
+
+        assert result.exit_code == 1
+        assert told(result).endswith(f": did you mean {__name__}.count_words?")
+
+
+# --- a file where the store was to be ---
+
+
+@pytest.mark.parametrize(
+    "command", ["ls", "import a", "push words.py", "info 0123abcd", "sync words.py"]
+)
+def test_a_file_is_told_from_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    path = tmp_path / "words.py"
+    path.write_text("")
+    if "words.py" not in command:
+        monkeypatch.setenv("CACHEKIT_DIR", str(path))
+
+    result = invoke(*command.split())
+
+    assert result.exit_code == 1
+    assert told(result) == (
+        f"Error: {path} is a file, not a folder: name a store with --store"
+    )
