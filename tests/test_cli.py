@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -151,6 +152,7 @@ def test_info_shows_what_is_known_of_an_entry(root: Path, filled: str) -> None:
     assert (facts["x"], facts["name"]) == ("2", "'a'")
     assert facts["versions"].endswith(f"cachekit {cachekit.__version__}")
     assert facts["used"] == "just now, 2 hits"
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d on ", facts["computed"])
 
 
 @pytest.mark.usefixtures("filled")
@@ -359,6 +361,18 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 )
 def test_every_command_has_help(arguments: list[str]) -> None:
     assert succeed(*arguments).startswith("Usage: ")
+
+
+@pytest.mark.parametrize("group", [[], ["runs"], ["runs", "export"], ["run"]])
+def test_the_texts_of_the_commands_fit_the_terminal(
+    environment: pytest.MonkeyPatch, group: list[str]
+) -> None:
+    environment.setenv("COLUMNS", "80")
+
+    lines = succeed(*group, "--help").splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines[1:] if line.endswith("...")]
 
 
 def test_the_version_is_shown() -> None:

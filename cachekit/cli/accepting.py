@@ -13,7 +13,7 @@ from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import ago, echo, print_diff_line, print_json
 
 
-@click.command()
+@click.command(short_help="Say that an edit of the code changes no result.")
 @click.argument("function")
 @click.option(
     "--check",

@@ -44,7 +44,7 @@ def export(
     _print_transfer(f"Wrote to {file}", done, as_json=as_json, err=file == "-")
 
 
-@click.command("import")
+@click.command("import", short_help="Read entries from FILE, written by `export`.")
 @click.argument("file")
 @click.option("--store", "location", metavar="URL", help="Where the entries go.")
 @json_option
@@ -85,7 +85,7 @@ def pull(url: str, names: tuple[str, ...], location: str | None, as_json: bool) 
     _transfer(source, store, names, f"Pulled from {url}", as_json)
 
 
-@click.command()
+@click.command(short_help="Copy what is missing both ways, to URL and from it.")
 @click.argument("url")
 @store_option
 @json_option

@@ -95,7 +95,7 @@ def show(
 # --- two runs ---
 
 
-@runs.command()
+@runs.command(short_help="Show in what two runs differ: settings, code, data, results.")
 @click.argument("before")
 @click.argument("now")
 @store_option
