@@ -220,7 +220,8 @@ def test_without_a_store_there_is_one_error(tmp_path: Path, command: list[str]) 
     result = invoke(*command)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"there is no store at {tmp_path / 'store'}" in " ".join(result.stderr.split())
+    told = " ".join(result.stderr.split())
+    assert f"there is no store at {tmp_path / 'store'}" in told
 
 
 def test_the_commands_run_as_a_process(store: LocalStore) -> None:
