@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -151,6 +152,7 @@ def test_info_shows_what_is_known_of_an_entry(root: Path, filled: str) -> None:
     assert (facts["x"], facts["name"]) == ("2", "'a'")
     assert facts["versions"].endswith(f"cachekit {cachekit.__version__}")
     assert facts["used"] == "just now, 2 hits"
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d on ", facts["computed"])
 
 
 @pytest.mark.usefixtures("filled")
@@ -168,6 +170,19 @@ def test_the_path_that_info_shows_names_the_entry(root: Path) -> None:
     shown = json.loads(succeed("info", key_of_call(root, 2), "--json"))
 
     assert json.loads(succeed("info", shown["path"], "--json")) == shown
+
+
+@pytest.mark.parametrize("command", ["info", "show"])
+def test_a_function_where_an_entry_is_wanted_is_told_how_to_list_them(
+    filled: str, command: str
+) -> None:
+    for name in (filled, "fit"):
+        result = invoke(command, name)
+
+        assert (result.exit_code, result.stdout) == (1, "")
+        told = " ".join(result.stderr.split())
+        assert f"{name} is a function, where one entry is wanted" in told
+        assert f"`cachekit ls {name}` lists its entries" in told
 
 
 # --- rm ---
@@ -284,8 +299,9 @@ def test_a_store_that_is_not_there_is_told_with_what_to_do(
 
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert f"there is no store at {root}" in result.stderr
-    assert "--store or $CACHEKIT_DIR" in result.stderr
+    told = " ".join(result.stderr.split())
+    assert f"there is no store at {root}" in told
+    assert "--store or $CACHEKIT_DIR" in told
     assert not root.exists()
 
 
@@ -310,15 +326,15 @@ def test_an_empty_store_is_told_with_what_to_do(root: Path) -> None:
         (["rm", "zzzz"], "zzzz"),
     ],
 )
-def test_a_name_that_is_not_found_is_one_line_and_exit_code_1(
+def test_a_name_that_is_not_found_is_one_sentence_and_exit_code_1(
     arguments: list[str], told: str
 ) -> None:
     result = invoke(*arguments)
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
-    assert told in result.stderr
+    assert result.stderr.count("Error") == 1
+    assert told in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -345,6 +361,18 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 )
 def test_every_command_has_help(arguments: list[str]) -> None:
     assert succeed(*arguments).startswith("Usage: ")
+
+
+@pytest.mark.parametrize("group", [[], ["runs"], ["runs", "export"], ["run"]])
+def test_the_texts_of_the_commands_fit_the_terminal(
+    environment: pytest.MonkeyPatch, group: list[str]
+) -> None:
+    environment.setenv("COLUMNS", "80")
+
+    lines = succeed(*group, "--help").splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines[1:] if line.endswith("...")]
 
 
 def test_the_version_is_shown() -> None:
@@ -506,7 +534,8 @@ def test_the_exit_code_of_a_failure_reaches_the_shell(root: Path) -> None:
     done = command("ls")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: there is no store at {root}")
+    told = " ".join(done.stderr.split())
+    assert told.startswith(f"Error: there is no store at {root}")
 
 
 @pytest.fixture

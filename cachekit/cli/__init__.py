@@ -15,6 +15,8 @@ from typing import Any
 import click
 
 from cachekit import __version__
+from cachekit.cli.failing import Wrapped, words_of
+from cachekit.cli.groups import HintingGroup
 from cachekit.errors import CacheKitError
 from cachekit.pipelines import PIPELINES
 
@@ -47,12 +49,19 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
 }
 
+# Where the context keeps what was typed.
+_TYPED = f"{__name__}.typed"
 
-class _Group(click.Group):
+
+class _Group(HintingGroup):
     """The commands, each imported when it is asked for.
 
-    Their errors are one line on standard error and exit code 1.
+    Their errors are a sentence on standard error and exit code 1.
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         listed = [name for section in SECTIONS.values() for name in section]
@@ -89,15 +98,20 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # the reader has left, as in `cachekit ls | head`
             raise
+        except click.ClickException as error:
+            raise Wrapped(error) from error
         except (CacheKitError, OSError) as error:
-            raise click.ClickException(str(error)) from error
+            text = words_of(error, ctx.meta[_TYPED])
+            raise Wrapped(click.ClickException(text)) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
 
 
-class _Pipelines(click.Group):
+class _Pipelines(HintingGroup):
     """The bundled pipelines, each imported when it is asked for."""
+
+    kind = "pipeline"
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(PIPELINES)

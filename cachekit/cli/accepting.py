@@ -13,7 +13,7 @@ from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import ago, echo, print_diff_line, print_json
 
 
-@click.command()
+@click.command(short_help="Say that an edit of the code changes no result.")
 @click.argument("function")
 @click.option(
     "--check",
@@ -70,7 +70,7 @@ def accept(
     times = sum(one.outcome == "same" for one in checked)
     is_accepted = is_equal and (most is None or times > 0)
     if is_accepted and not yes:
-        is_accepted = _ask(ctx, as_json=as_json)
+        is_accepted = _ask(as_json=as_json)
     if is_accepted:
         inspection.accept(proposal, checked=times)
     if as_json:
@@ -123,9 +123,15 @@ def _check(
     return found
 
 
-def _ask(ctx: click.Context, *, as_json: bool) -> bool:
+class _NobodyToAsk(click.ClickException):
+    """Wrong usage, but of a form that is right: no help with that is shown."""
+
+    exit_code = 2
+
+
+def _ask(*, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here; add --yes", ctx)
+        raise _NobodyToAsk("nobody can be asked here; add --yes")
     return click.confirm("Is every result the same by the new code?")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import click
@@ -67,7 +68,7 @@ def _conditions(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command()
+@click.command(short_help="List the functions with stored calls, or the calls of one.")
 @click.argument("function", required=False)
 @_conditions
 @click.option(
@@ -123,7 +124,7 @@ def ls(
         echo(f"No call at {store.location} is like that.")
 
 
-@click.command()
+@click.command(short_help="Show what is known of one stored call.")
 @click.argument("entry")
 @store_option
 @json_option
@@ -212,7 +213,7 @@ def _lines(store: Store, entry: inspection.EntryReport) -> list[tuple[str, str]]
             for name, facts in record.arguments.items()
         ]
         lines += [
-            ("computed", f"{record.started} on {record.host}"),
+            ("computed", f"{_moment(record.started)} on {record.host}"),
             ("took", format_duration(record.seconds_computing)),
             ("versions", f"Python {record.python}, cachekit {record.cachekit}"),
         ]
@@ -240,6 +241,14 @@ def _lines(store: Store, entry: inspection.EntryReport) -> list[tuple[str, str]]
     if entry.is_pinned:
         lines.append(("pinned", "yes; it stays when room is made"))
     return lines
+
+
+def _moment(started: str) -> str:
+    """Write a time of a record by the clock of this machine, to the minute."""
+    try:
+        return f"{datetime.fromisoformat(started).astimezone():%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):  # as another program wrote it
+        return started
 
 
 def _lines_of_value(

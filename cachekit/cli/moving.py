@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,7 @@ def export(
     _print_transfer(f"Wrote to {file}", done, as_json=as_json, err=file == "-")
 
 
-@click.command("import")
+@click.command("import", short_help="Read entries from FILE, written by `export`.")
 @click.argument("file")
 @click.option("--store", "location", metavar="URL", help="Where the entries go.")
 @json_option
@@ -84,7 +85,7 @@ def pull(url: str, names: tuple[str, ...], location: str | None, as_json: bool) 
     _transfer(source, store, names, f"Pulled from {url}", as_json)
 
 
-@click.command()
+@click.command(short_help="Copy what is missing both ways, to URL and from it.")
 @click.argument("url")
 @store_option
 @json_option
@@ -152,6 +153,9 @@ def _written(name: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     path = Path(name).resolve()  # a link stays one
+    if not path.parent.is_dir():
+        reason = os.strerror(errno.ENOENT)
+        raise FileNotFoundError(errno.ENOENT, reason, str(path.parent))
     if path.exists() and not path.is_file():  # a device, or a pipe
         with path.open("wb") as file:
             yield file
@@ -162,6 +166,10 @@ def _written(name: str) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        if error.filename == str(partial):  # nobody has typed that
+            error.filename = name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -28,7 +28,7 @@ _REASONS = {
 }
 
 
-@click.command()
+@click.command(short_help="Do a run again from nothing, and compare the outcome.")
 @click.argument("id")
 @click.option(
     "--with",

@@ -13,6 +13,7 @@ from cachekit.amounts import counted, format_duration
 from cachekit.cli.columns import print_columns
 from cachekit.cli.exporting import export
 from cachekit.cli.finding import run_at, store_meant, telling_warnings
+from cachekit.cli.groups import HintingGroup
 from cachekit.cli.options import json_option, store_option
 from cachekit.cli.printing import ago, echo, print_diff_line, print_facts, print_json
 from cachekit.cli.run_facts import fact_lines, print_steps
@@ -20,7 +21,7 @@ from cachekit.experiments import RunRecord, remove_run
 from cachekit.experiments import runs as list_runs
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=HintingGroup, invoke_without_command=True)
 @click.option("--name", help="Only runs of this pipeline or script.")
 @click.option("--limit", type=click.IntRange(min=1), help="So many at most.")
 @store_option
@@ -94,7 +95,7 @@ def show(
 # --- two runs ---
 
 
-@runs.command()
+@runs.command(short_help="Show in what two runs differ: settings, code, data, results.")
 @click.argument("before")
 @click.argument("now")
 @store_option

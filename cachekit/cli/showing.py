@@ -19,7 +19,7 @@ MOST_ITEMS = 10
 MOST_ROWS = 10
 
 
-@click.command()
+@click.command(short_help="Print the value of one stored call.")
 @click.argument("entry")
 @click.option(
     "--unsafe",

@@ -16,7 +16,7 @@ from cachekit.cli.printing import ago, echo, print_count, print_json, print_tabl
 from cachekit.stores import Store
 
 
-@click.command()
+@click.command(short_help="Remove stored calls: of a function, or single ones.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @store_option
 @json_option
@@ -28,7 +28,7 @@ def rm(names: tuple[str, ...], location: str | None, as_json: bool) -> None:
     print_count("removed", chosen, as_json=as_json)
 
 
-@click.command()
+@click.command(short_help="Have stored calls stay when room is made.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @store_option
 @json_option

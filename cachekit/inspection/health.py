@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import stat
 import time
@@ -348,6 +349,7 @@ class _LocalChecks:
     def _access(self) -> Iterator[_Result]:
         facts = self._root.stat()
         mode = stat.S_IMODE(facts.st_mode)
+        private = f"chmod 700 {shlex.quote(str(self._root))}"
         if hasattr(os, "getuid") and facts.st_uid != os.getuid():
             yield "note", f"it belongs to another user ({facts.st_uid})", ""
         if os.name == "nt" or not mode & 0o077:
@@ -357,10 +359,10 @@ class _LocalChecks:
                 "warning",
                 f"others may write there (mode {mode:04o}), and so run code in your "
                 f"processes",
-                f"chmod 700, or sign what is shared: set {SIGNING_KEY}",
+                f"{private}, or sign what is shared: set {SIGNING_KEY}",
             )
         else:
-            yield "note", f"others may read there (mode {mode:04o})", "chmod 700"
+            yield "note", f"others may read there (mode {mode:04o})", private
 
     def _abilities(self) -> Iterator[_Result]:
         with self._scratch() as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -14,6 +15,7 @@ from types import ModuleType
 
 from cachekit import nesting
 from cachekit.errors import CacheMiss
+from cachekit.inspection.spelling import hint_for
 from cachekit.memoization.memory import all_offline
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -73,6 +75,9 @@ def import_function(name: str) -> object:
     place, _, qualname = name.rpartition(":")
     if "<" in name:
         raise ValueError(f"{name} is made inside of a function: it cannot be imported")
+    if not place and name.endswith(".py") and Path(name).is_file():
+        example = _a_function_in(Path(name))
+        raise ValueError(f"name a function in {name}, as {name}:{example}")
     _search_first(Path.cwd())
     if place.endswith(".py"):
         module = _module_of_script(Path(place))
@@ -82,6 +87,21 @@ def import_function(name: str) -> object:
         top, _, qualname = name.partition(".")
         module = _module(top)
     return _attribute(module, qualname)
+
+
+def _a_function_in(path: Path) -> str:
+    """Return the name of a function of a script, of a decorated one if it has any.
+
+    It is only read: what is not named is not run.
+    """
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return "function"
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    found = [node for node in body if isinstance(node, kinds)]
+    found.sort(key=lambda node: not node.decorator_list)
+    return found[0].name if found else "function"
 
 
 def _search_first(folder: Path) -> None:
@@ -165,10 +185,16 @@ def _attribute(module: ModuleType, qualname: str) -> object:
         if isinstance(found, ModuleType) and not hasattr(found, part):
             inner = f"{found.__name__}.{part}"
             if not hasattr(found, "__path__") or not importlib.util.find_spec(inner):
-                raise ValueError(f"{found.__name__} has no function {part!r}")
+                raise _no_function(found, part)
             found = _module(inner)
         elif hasattr(found, part):
             found = getattr(found, part)
         else:
-            raise ValueError(f"{module.__name__} has no function {qualname!r}")
+            raise _no_function(module, qualname)
     return found
+
+
+def _no_function(module: ModuleType, name: str) -> ValueError:
+    known = [one for one, what in vars(module).items() if callable(what)]
+    hint = hint_for(name, known)
+    return ValueError(f"{module.__name__} has no function {name!r}{hint}")

@@ -22,6 +22,7 @@ from cachekit.inspection.records import (
     seconds_computing,
     unwatched,
 )
+from cachekit.inspection.spelling import hint_for
 from cachekit.memoization import Record
 from cachekit.memoization.locations import store_for
 from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store
@@ -160,12 +161,21 @@ def store_at(location: str | None) -> Store:
     """
     store = store_for(location_for(location))
     assert store is not None
+    check_no_file(store)
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise StoreError(
             f"there is no store at {store.location}. One is made when a cached "
             f"function is first called; name another with --store or $CACHEKIT_DIR"
         )
     return store
+
+
+def check_no_file(store: Store) -> None:
+    """Raise a StoreError if a file is where the store was to be."""
+    if isinstance(store, LocalStore) and store.root.is_file():
+        raise StoreError(
+            f"{store.location} is a file, not a folder: name a store with --store"
+        )
 
 
 def functions(
@@ -326,15 +336,30 @@ def find(store: Store, name: str) -> EntryReport:
     EntryNotFound
         If no entry is so named, or several are.
     """
-    return _report(store, _named(store, name, store.entries()), hits_by_key(store))
+    stored = list(store.entries())
+    try:
+        info = _named(store, name, stored)
+    except EntryNotFound:
+        if folders_named(_folders(store, stored), name, store):
+            raise EntryNotFound(
+                f"{name} is a function, where one entry is wanted: "
+                f"`cachekit ls {name}` lists its entries"
+            ) from None
+        raise
+    return _report(store, info, hits_by_key(store))
 
 
-def _named(store: Store, name: str, stored: Iterable[EntryInfo]) -> EntryInfo:
-    """Find the entry that a person means among those of a store."""
+def _named(
+    store: Store, name: str, stored: Iterable[EntryInfo], known: Iterable[str] = ()
+) -> EntryInfo:
+    """Find the entry that a person means; what is known are names of functions."""
     # A path "f/3f9c…/ab/cdef…" ends in the digest "abcdef…".
     digits = "".join(name.rstrip("/").split("/")[-2:]) if "/" in name else name
     if not _LIKE_A_DIGEST.fullmatch(digits):
-        raise EntryNotFound(f"{store.location} has no function or entry named {name!r}")
+        hint = hint_for(name, known)
+        raise EntryNotFound(
+            f"{store.location} has no function or entry named {name!r}{hint}"
+        )
     if len(digits) < SHORTEST_PREFIX:
         raise EntryNotFound(
             f"{name!r} is no function, and too short to name an entry: give "
@@ -390,7 +415,8 @@ def select(
         folders = folders_named(functions, name, store)
         chosen.update(folders)
         if not folders:
-            keys.add(_named(store, name, stored).key)
+            known = functions.values()
+            keys.add(_named(store, name, stored, known).key)
     wanted = [
         info for info in stored if info.key.function in chosen or info.key in keys
     ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cachekit.errors import StoreError
 from cachekit.inspection.verification import DAMAGED, parts_to_change
 from cachekit.stores import LocalStore, RemoteStore, Store, statistics
 from cachekit.stores.file_leases import FileLeases
@@ -83,11 +84,24 @@ def leftovers(
     found: list[Leftover] = []
     for part in parts_to_change(store):
         if isinstance(part, LocalStore):
-            if _is_ours(_content(part.root / STORE), part):
+            if _is_ours(_about(part), part):
                 found += _local_leftovers(part, keep_damaged)
         elif isinstance(part, RemoteStore) and _is_ours(_read(part, STORE), part):
             found += _remote_leftovers(part)
     return found
+
+
+def _about(store: LocalStore) -> bytes | None:
+    """Read what says that a folder is a store; None if nothing does."""
+    try:
+        return (store.root / STORE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # that nothing is left over there would be a guess
+        raise StoreError(
+            f"{store.location} could not be looked into for leftovers: "
+            f"{error.strerror or error}"
+        ) from error
 
 
 def _is_ours(about: bytes | None, store: Store) -> bool:
@@ -200,7 +214,7 @@ def _below(folder: Path) -> list[Path]:
     try:
         # A link would lead to files of somebody else.
         return [] if folder.is_symlink() else sorted(folder.iterdir())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from cachekit.errors import StoreError
 from cachekit.hashing import HASH_VERSION
+from cachekit.inspection.reports import check_no_file
 from cachekit.stores import EntryKey, Store, open_store
 from cachekit.stores.copying import copy_entry
 
@@ -78,8 +79,15 @@ def place_at(url: str) -> Store:
     -------
     Store
         Nothing is created or contacted yet.
+
+    Raises
+    ------
+    StoreError
+        If it is a file.
     """
-    return open_store(url, hash_version=HASH_VERSION)
+    store = open_store(url, hash_version=HASH_VERSION)
+    check_no_file(store)
+    return store
 
 
 def lacking(target: Store, chosen: Iterable[Listed]) -> list[Listed]:

@@ -101,7 +101,7 @@ def test_it_asks_unless_told(project: Project) -> None:
     done = accept(project)
 
     assert done.returncode == 2
-    assert "nobody can be asked here; add --yes" in done.stderr
+    assert done.stderr == "Error: nobody can be asked here; add --yes\n"
     assert len(project.run("ana.py")) == 4
 
 

@@ -191,7 +191,8 @@ def test_without_a_store_there_is_nothing_to_verify(tmp_path: Path) -> None:
     result = invoke("verify")
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"there is no store at {tmp_path / 'store'}" in result.stderr
+    told = " ".join(result.stderr.split())
+    assert f"there is no store at {tmp_path / 'store'}" in told
 
 
 MODULE = """

@@ -82,7 +82,7 @@ def test_an_export_that_fails_leaves_no_file(here: Path, tmp_path: Path) -> None
     result = invoke("export", tmp_path / "no" / "file", "--store", here)
 
     assert result.exit_code == 1
-    assert "No such file" in result.stderr
+    assert "there is no file or folder" in result.stderr
 
     result = invoke("export", tmp_path / "file", "nosuchname", "--store", here)
 
@@ -91,13 +91,13 @@ def test_an_export_that_fails_leaves_no_file(here: Path, tmp_path: Path) -> None
     assert list(tmp_path.glob("*.partial")) == []
 
 
-def test_a_damaged_file_is_one_line(there: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_one_error(there: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"not at all")
 
     result = invoke("import", tmp_path / "file", "--store", there)
 
     assert result.exit_code == 1
-    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.count("Error") == 1
     assert "no archive of entries" in result.stderr
 
 
@@ -165,7 +165,7 @@ def test_a_store_that_is_not_there_is_an_error(command: str, tmp_path: Path) -> 
 
     if command != "pull":  # which makes it
         assert result.exit_code == 1
-        assert "there is no store" in result.stderr
+        assert "there is no store" in " ".join(result.stderr.split())
     assert not absent.exists()
 
 
@@ -191,5 +191,6 @@ def test_a_place_to_pull_from_has_to_be_there(here: Path, tmp_path: Path) -> Non
     result = invoke("pull", tmp_path / "mistyped", "--store", here)
 
     assert result.exit_code == 1
-    assert f"there is no store at {tmp_path / 'mistyped'}" in result.stderr
+    told = " ".join(result.stderr.split())
+    assert f"there is no store at {tmp_path / 'mistyped'}" in told
     assert not (tmp_path / "mistyped").exists()

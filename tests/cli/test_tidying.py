@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -178,6 +179,25 @@ def test_sweep_says_what_it_removed(store: LocalStore) -> None:
     assert number_of(store) == 6
 
 
+def test_sweep_says_that_it_could_not_look(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self.name == "store.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    result = CliRunner().invoke(main, ["sweep"])
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    told = " ".join(result.stderr.split())
+    assert f"{store.root} could not be looked into for leftovers" in told
+
+
 def test_sweep_as_json_lists_what_it_removed(store: LocalStore) -> None:
     (store.root / ".stats").mkdir(exist_ok=True)
     (store.root / ".stats/damaged.json").write_text("{")
@@ -196,11 +216,12 @@ def test_sweep_as_json_lists_what_it_removed(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("command", [["prune", "--stale"], ["sweep"]])
-def test_without_a_store_there_is_one_line(tmp_path: Path, command: list[str]) -> None:
+def test_without_a_store_there_is_one_error(tmp_path: Path, command: list[str]) -> None:
     result = invoke(*command)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"there is no store at {tmp_path / 'store'}" in result.stderr
+    told = " ".join(result.stderr.split())
+    assert f"there is no store at {tmp_path / 'store'}" in told
 
 
 def test_the_commands_run_as_a_process(store: LocalStore) -> None:

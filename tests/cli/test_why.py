@@ -358,6 +358,8 @@ def test_json_is_one_document(project: Project) -> None:
         (["analysis.fit", "1", "x=1"], "multiple values for argument 'x'"),
         (["analysis.fit", "1", "--nosuch"], "--nosuch is no Python literal"),
         (["analysis.nosuch"], "analysis has no function 'nosuch'"),
+        (["analysis.py:ft"], "no function 'ft': did you mean fit?"),
+        (["analysis.py"], "name a function in analysis.py, as analysis.py:fit"),
         (["analysis.RATE", "--store", "store"], "is no function, but of type int"),
         (["nosuch.fit"], "there is no module nosuch"),
         (["nosuch.py:fit"], "there is no file"),

@@ -147,7 +147,11 @@ def test_who_else_may_use_the_folder_is_told(
     fill(root)
     root.chmod(mode)
 
-    assert [one.severity for one in found(root, "access")] == [severity]
+    access = found(root, "access")
+
+    assert [one.severity for one in access] == [severity]
+    if severity != "ok":
+        assert access[0].advice.startswith(f"chmod 700 {root}")
 
 
 def test_a_disk_that_is_nearly_full_is_a_warning(
