@@ -117,7 +117,8 @@ class Memory(Logger):
     ValueError
         If one of the values is not understood: `compress`, `on_conflict`,
         `conflict_timeout`, a limit, `policy`, a `signing_key` of fewer than 16 bytes,
-        a list of fewer or more than two locations, `storage_options` for a folder.
+        a location that is an empty text, a list of fewer or more than two locations,
+        `storage_options` for a folder.
     TypeError
         If `location` or `signing_key` is of another type.
 
