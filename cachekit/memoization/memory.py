@@ -28,12 +28,14 @@ from cachekit.memoization.options import (
     MmapMode,
     OnConflict,
     Policies,
+    kept_limits_from,
     limits_from,
     mmap_mode_from,
     one_of,
     policies_from,
     seconds_from,
     secret_from,
+    verbosity_from,
 )
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.tier import clear_everywhere
@@ -45,12 +47,25 @@ from cachekit.serialization import codec_from
 from cachekit.stores import DictStore, LocalStore, Store
 from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Policy
+from cachekit.texts import nearest
 
 if TYPE_CHECKING:
     from cachekit.inspection import EntryReport, FunctionStatistics, Graph, Reports
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _refusing_bytes_limit(init: Callable[P, None]) -> Callable[P, None]:
+    """Say what joblib's old option is called here; it is no parameter, nor shown."""
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **options: P.kwargs) -> None:
+        if "bytes_limit" in options:
+            raise TypeError("Memory() has no option bytes_limit: write max_bytes")
+        init(*args, **options)
+
+    return checked
 
 
 class Memory(Logger):
@@ -91,7 +106,7 @@ class Memory(Logger):
         ``"2GiB"``, in units of 1024. When more was stored, entries leave until nine
         tenths are left; that is looked at after one commit in some.
     max_entries : int, optional
-        How many results there may be.
+        How many results there may be, 1 at least.
     max_age : float, str or timedelta, optional
         Results that were not used for so long leave: seconds, or ``"30min"``, ``"7d"``.
     policy : {"lru", "cost"}, default "lru"
@@ -120,7 +135,7 @@ class Memory(Logger):
         a location that is an empty text, a list of fewer or more than two locations,
         `storage_options` for a folder.
     TypeError
-        If `location` or `signing_key` is of another type.
+        If `location`, `verbose` or `signing_key` is of another type.
 
     Examples
     --------
@@ -131,6 +146,7 @@ class Memory(Logger):
     ...     return x * x
     """
 
+    @_refusing_bytes_limit
     def __init__(
         self,
         location: Location | Sequence[Location] | None = None,
@@ -160,14 +176,14 @@ class Memory(Logger):
         self.policies = Policies(
             codec_from(compress),
             mmap_mode_from(mmap_mode),
-            verbose,
+            verbosity_from(verbose),
             one_of("on_conflict", on_conflict, OnConflict),
             seconds_from(conflict_timeout),
         )
         if mmap_mode is not None and compress:
             warnings.warn(
                 "compressed results cannot be mapped: leave out compress or mmap_mode",
-                stacklevel=2,
+                stacklevel=3,
             )
         self.counter = CallCounter()
         self._only_hits = only_hits
@@ -191,7 +207,7 @@ class Memory(Logger):
         # One that the environment has, it has for workers too.
         self._given_key = None if signing_key is None else self.signing_key
         self.policy: Policy = one_of("policy", policy, Policy)
-        self.limits = limits_from(max_bytes, max_entries, max_age)
+        self.limits = kept_limits_from(max_bytes, max_entries, max_age)
         self._upkeep: Upkeep | None = None
         if self.store is not None and any(limit is not None for limit in self.limits):
             self._upkeep = Upkeep(self.store.kept_small, self.limits, policy)
@@ -335,7 +351,10 @@ class Memory(Logger):
         """
         unknown = options.keys() - CacheOptions.__annotations__.keys()
         if unknown:
-            raise TypeError(f"cache() has no option {', '.join(sorted(unknown))}")
+            first, *_ = names = sorted(unknown)
+            meant = nearest(first, CacheOptions.__annotations__)
+            hint = "" if meant is None else f": did you mean {meant}?"
+            raise TypeError(f"cache() has no option {', '.join(names)}{hint}")
         given: CacheOptions = {**options}  # type: ignore[typeddict-item]
         if ignore is not None:
             given["ignore"] = ignore
@@ -438,7 +457,8 @@ class Memory(Logger):
         ValueError
             If a limit is not understood, or negative.
         """
-        limits = limits_from(bytes_limit, items_limit, age_limit)
+        names = ("bytes_limit", "items_limit", "age_limit")
+        limits = limits_from(bytes_limit, items_limit, age_limit, names=names)
         if self.store is not None and any(limit is not None for limit in limits):
             evict(self.store.kept_small, limits, policy=self.policy)
 

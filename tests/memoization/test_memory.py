@@ -291,8 +291,10 @@ def test_a_scheme_in_the_environment_that_no_store_serves_is_an_error(
     no_default.chdir(tmp_path)
     no_default.setenv("CACHEKIT_DIR", "nosuch://bucket/cache")
 
-    with pytest.raises(StoreError, match=r"nosuch://"):
+    with pytest.raises(StoreError, match=r"nosuch://") as caught:
         cachekit.cache(roll)
+
+    assert "CACHEKIT_DIR" in caught.value.__notes__[0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each system has its own place")

@@ -168,7 +168,8 @@ def test_an_error_of_the_users_generator_waits_for_no_worker(backend: str) -> No
 def test_what_is_no_task_is_named(backend: str, on_error: str) -> None:
     loop = Parallel(n_jobs=2, backend=backend, on_error=on_error)
 
-    for tasks, text in (([1, 2], "1"), ([delayed(abs)(1), None], "None")):
+    wrong: list[tuple[Any, str]] = [([1, 2], "1"), ([delayed(abs)(1), None], "None")]
+    for tasks, text in wrong:
         with pytest.raises(
             TypeError, match=rf"a task is delayed\(f\)\(x\), not {text}"
         ):
@@ -181,9 +182,10 @@ def test_what_is_no_task_is_named(backend: str, on_error: str) -> None:
     ("wrong", "right"), [("njobs", "n_jobs"), ("Verbose", "verbose")]
 )
 def test_an_option_that_is_written_wrongly_is_refused(wrong: str, right: str) -> None:
+    options: dict[str, Any] = {wrong: 2}
     text = rf"^Parallel\(\) has no option {wrong}: did you mean {right}\?$"
     with pytest.raises(TypeError, match=text):
-        Parallel(**{wrong: 2})
+        Parallel(**options)
 
 
 def test_an_option_that_the_backend_has_is_not_taken_for_another() -> None:
