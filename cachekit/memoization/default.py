@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -44,12 +45,24 @@ def cache(func: Any = None, **options: Any) -> Any:
     func : callable
         The function.
     **options
-        As for `Memory.cache`, as are the errors.
+        See `Memory.cache` for all, and for the errors. The common ones:
+
+        - ``ignore=["log"]``: parameters that take no part in the key;
+        - ``expires="12h"``: compute a result again when it is older;
+        - ``version=2``: a value that counts as the code does, to be changed by hand;
+        - ``compress=True``: store results compressed;
+        - ``memory_tier=100``: keep so many results in memory as well.
 
     Returns
     -------
     MemorizedFunc
         To be called as the function is.
+
+    Examples
+    --------
+    >>> @cache(ignore=["log"])  # doctest: +SKIP
+    ... def slow_square(x, log=None):
+    ...     return x * x
     """
     return default_memory().cache(func, **options)
 
@@ -67,7 +80,12 @@ def default_memory() -> Memory:
     except StoreError as error:  # which has nothing to do with the work
         location = system_location()
         warn(f"{error}; results are kept in {location}")
-    return _memory_at(location)
+    try:
+        return _memory_at(location)
+    except Exception as error:
+        if os.environ.get("CACHEKIT_DIR"):
+            error.add_note("The location is that of the variable CACHEKIT_DIR.")
+        raise
 
 
 @functools.cache

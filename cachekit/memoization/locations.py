@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+from cachekit.amounts import counted
 from cachekit.errors import StoreError
 from cachekit.hashing import HASH_VERSION
 from cachekit.stores import (
@@ -116,10 +117,15 @@ def store_for(
     StoreError, MissingExtra
         As `open_store`.
     ValueError
-        If it is a list of fewer or more than two, or a folder with options.
+        If it is an empty text, has a NUL character, is a list of fewer or more than
+        two, or a folder with options.
+    TypeError
+        If it is of another type.
     """
     if location is None:
         return None
+    if backend == "local":
+        _check_location(location)
     only = os.environ.get("CACHEKIT_ONLY_STORE")
     if only:  # `cachekit repro` looks what comes out without what is stored
         return _store_at(only, None)
@@ -127,8 +133,6 @@ def store_for(
         store = _store_of_backend(backend, location, dict(backend_options or {}))
         return ReadOnlyStore(store) if read_only else store
     if isinstance(location, (list, tuple)):
-        if len(location) != 2:
-            raise ValueError(f"near and far are two locations, not {location!r}")
         near = _store_at(
             location[0], storage_options if is_remote(location[0]) else None
         )
@@ -149,6 +153,36 @@ def absolute(location: Any) -> Any:
     if isinstance(location, (str, os.PathLike)) and "://" not in os.fspath(location):
         return str(Path(location).expanduser().absolute())
     return location
+
+
+def _check_location(location: Any) -> None:
+    if isinstance(location, (list, tuple)):
+        if len(location) != 2:
+            number = len(location)
+            has = "one location" if number == 1 else counted(number, "location")
+            raise ValueError(f"location={location!r} has {has}: [near, far] has two")
+        for place in location:
+            _check_place(place)
+    else:
+        _check_place(location)
+
+
+def _check_place(place: Any) -> None:
+    if isinstance(place, Store):
+        return
+    path = os.fspath(place) if isinstance(place, os.PathLike) else place
+    if not isinstance(path, str):
+        raise TypeError(
+            f"location={place!r} is no folder or URL: a text, a path, a store or None"
+        )
+    # A path of no parts would be this folder; it is likely a variable without a value.
+    if not path:
+        raise ValueError(
+            "location is an empty text: Memory('.') is this folder, Memory(None) "
+            "caches nothing"
+        )
+    if "\0" in path:
+        raise ValueError(f"location={path!r} has a NUL character, as no folder has")
 
 
 def _store_of_backend(backend: str, location: Any, options: dict[str, Any]) -> Store:

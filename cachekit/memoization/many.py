@@ -102,7 +102,10 @@ def _check_kind(cached: MemorizedFunc[..., Any]) -> None:
 
 def count_workers(n_jobs: int) -> int:
     """Return how many processes are meant: of negative numbers, -1 is all cores."""
-    number = operator.index(n_jobs)
+    try:
+        number = operator.index(n_jobs)
+    except TypeError:
+        raise TypeError(f"n_jobs={n_jobs!r} is no whole number") from None
     if number == 0:
         raise ValueError(
             "n_jobs=0 has no meaning: 1 is no worker, -1 one for each core"
@@ -124,7 +127,7 @@ def _shown(iterable: Iterable[Any], cached: MemorizedFunc[..., Any]) -> Iterator
     except TypeError:
         total = None
     name = cached.func_id.rpartition(".")[2]  # partials have no other
-    with tqdm(total=total, desc=name, file=sys.stderr) as bar:
+    with tqdm(total=total, desc=name, unit=" items", file=sys.stderr) as bar:
         yield bar
 
 

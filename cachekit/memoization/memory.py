@@ -28,12 +28,14 @@ from cachekit.memoization.options import (
     MmapMode,
     OnConflict,
     Policies,
+    kept_limits_from,
     limits_from,
     mmap_mode_from,
     one_of,
     policies_from,
     seconds_from,
     secret_from,
+    verbosity_from,
 )
 from cachekit.memoization.tally import CallCounter, Tally
 from cachekit.memoization.tier import clear_everywhere
@@ -45,6 +47,7 @@ from cachekit.serialization import codec_from
 from cachekit.stores import DictStore, LocalStore, Store
 from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Policy
+from cachekit.texts import nearest
 
 if TYPE_CHECKING:
     from cachekit.inspection import EntryReport, FunctionStatistics, Graph, Reports
@@ -91,7 +94,7 @@ class Memory(Logger):
         ``"2GiB"``, in units of 1024. When more was stored, entries leave until nine
         tenths are left; that is looked at after one commit in some.
     max_entries : int, optional
-        How many results there may be.
+        How many results there may be, 1 at least.
     max_age : float, str or timedelta, optional
         Results that were not used for so long leave: seconds, or ``"30min"``, ``"7d"``.
     policy : {"lru", "cost"}, default "lru"
@@ -117,9 +120,10 @@ class Memory(Logger):
     ValueError
         If one of the values is not understood: `compress`, `on_conflict`,
         `conflict_timeout`, a limit, `policy`, a `signing_key` of fewer than 16 bytes,
-        a list of fewer or more than two locations, `storage_options` for a folder.
+        a location that is an empty text, a list of fewer or more than two locations,
+        `storage_options` for a folder.
     TypeError
-        If `location` or `signing_key` is of another type.
+        If `location`, `verbose` or `signing_key` is of another type.
 
     Examples
     --------
@@ -159,7 +163,7 @@ class Memory(Logger):
         self.policies = Policies(
             codec_from(compress),
             mmap_mode_from(mmap_mode),
-            verbose,
+            verbosity_from(verbose),
             one_of("on_conflict", on_conflict, OnConflict),
             seconds_from(conflict_timeout),
         )
@@ -190,7 +194,7 @@ class Memory(Logger):
         # One that the environment has, it has for workers too.
         self._given_key = None if signing_key is None else self.signing_key
         self.policy: Policy = one_of("policy", policy, Policy)
-        self.limits = limits_from(max_bytes, max_entries, max_age)
+        self.limits = kept_limits_from(max_bytes, max_entries, max_age)
         self._upkeep: Upkeep | None = None
         if self.store is not None and any(limit is not None for limit in self.limits):
             self._upkeep = Upkeep(self.store.kept_small, self.limits, policy)
@@ -334,7 +338,10 @@ class Memory(Logger):
         """
         unknown = options.keys() - CacheOptions.__annotations__.keys()
         if unknown:
-            raise TypeError(f"cache() has no option {', '.join(sorted(unknown))}")
+            first, *_ = names = sorted(unknown)
+            meant = nearest(first, CacheOptions.__annotations__)
+            hint = "" if meant is None else f": did you mean {meant}?"
+            raise TypeError(f"cache() has no option {', '.join(names)}{hint}")
         given: CacheOptions = {**options}  # type: ignore[typeddict-item]
         if ignore is not None:
             given["ignore"] = ignore
@@ -437,7 +444,8 @@ class Memory(Logger):
         ValueError
             If a limit is not understood, or negative.
         """
-        limits = limits_from(bytes_limit, items_limit, age_limit)
+        names = ("bytes_limit", "items_limit", "age_limit")
+        limits = limits_from(bytes_limit, items_limit, age_limit, names=names)
         if self.store is not None and any(limit is not None for limit in limits):
             evict(self.store.kept_small, limits, policy=self.policy)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, get_args
 
 from cachekit.amounts import parse_age, parse_size
 from cachekit.hashing.code import Environment, Track
 from cachekit.serialization import Codec, codec_from
 from cachekit.stores.eviction import Limits
+
+T = TypeVar("T")
 
 MmapMode = Literal["r", "r+", "w+", "c"]
 OnConflict = Literal["wait", "compute"]
@@ -116,14 +119,14 @@ def policies_from(defaults: Policies, given: CacheOptions) -> Policies:
     expires = given.get("expires")
     chosen: dict[str, Any] = {
         "is_valid": callback,
-        "max_age": None if expires is None else parse_age(expires),
+        "max_age": _read("expires", parse_age, expires),
         "on_error": one_of("on_error", given.get("on_error", "warn"), OnError),
         "cache_if": cache_if,
         "redact": frozenset(redact),
         "memory_tier": tier,
     }
     if given.get("verbose") is not None:
-        chosen["verbose"] = given["verbose"]
+        chosen["verbose"] = verbosity_from(given["verbose"])
     if given.get("mmap_mode", False) is not False:
         chosen["mmap_mode"] = mmap_mode_from(given["mmap_mode"])
     compress = given.get("compress")
@@ -172,24 +175,72 @@ def seconds_from(timeout: Any) -> float | None:
     return float(timeout)
 
 
+def verbosity_from(verbose: Any) -> Any:
+    """Return a `verbose` option, which joblib takes as any number.
+
+    Raises
+    ------
+    TypeError
+        If it is no number.
+    """
+    if not isinstance(verbose, numbers.Real):
+        raise TypeError(f"verbose={verbose!r} is no number")
+    return verbose
+
+
+def kept_limits_from(max_bytes: Any, max_entries: Any, max_age: Any) -> Limits:
+    """Return what a store may always hold: an entry at least.
+
+    Raises
+    ------
+    ValueError
+        If a limit is not understood.
+    """
+    limits = limits_from(max_bytes, max_entries, max_age)
+    if max_entries == 0:
+        raise ValueError("max_entries=0 keeps nothing: Memory(None) caches nothing")
+    if isinstance(max_bytes, float) and not max_bytes.is_integer():
+        raise ValueError(f"max_bytes={max_bytes!r} is no whole number of bytes")
+    return limits
+
+
 def limits_from(
-    max_bytes: int | str | None,
-    max_entries: Any,
-    max_age: float | str | timedelta | None,
+    most_bytes: Any,
+    most_entries: Any,
+    most_age: Any,
+    *,
+    names: tuple[str, str, str] = ("max_bytes", "max_entries", "max_age"),
 ) -> Limits:
-    """Return what a store may hold."""
-    if max_entries is not None and (
-        not isinstance(max_entries, int) or max_entries < 0
+    """Return what a store may hold.
+
+    Raises
+    ------
+    ValueError
+        If a limit is not understood; its name is that of `names`.
+    """
+    of_bytes, of_entries, of_age = names
+    if most_entries is not None and (
+        not isinstance(most_entries, int) or most_entries < 0
     ):
         raise ValueError(
-            f"a limit of entries has to be a whole number, 0 or more, "
-            f"not {max_entries!r}"
+            f"{of_entries}={most_entries!r}: a limit of entries has to be a whole "
+            f"number, 0 or more"
         )
     return Limits(
-        None if max_bytes is None else parse_size(max_bytes),
-        max_entries,
-        None if max_age is None else parse_age(max_age),
+        _read(of_bytes, parse_size, most_bytes),
+        most_entries,
+        _read(of_age, parse_age, most_age),
     )
+
+
+def _read(name: str, parse: Callable[[Any], T], given: Any) -> T | None:
+    """Read an amount, or say of which option it is."""
+    if given is None:
+        return None
+    try:
+        return parse(given)
+    except ValueError as error:
+        raise ValueError(f"{name}={given!r}: {error}") from error
 
 
 def secret_from(key: bytes | str | None) -> bytes | None:

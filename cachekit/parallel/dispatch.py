@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import warnings
@@ -21,6 +22,7 @@ from cachekit.parallel.cores import whole_n_jobs
 from cachekit.parallel.loops import Loop, SequentialLoop
 from cachekit.parallel.tasks import Task
 from cachekit.parallel.workers import WorkersLoop
+from cachekit.texts import nearest
 
 RETURNS = ("list", "generator", "generator_unordered", "reference")
 
@@ -82,6 +84,8 @@ class Parallel(Logger):
     ------
     ValueError
         If a value is not understood.
+    TypeError
+        If an option is none that the backend has, and is nearly one of the above.
 
     Examples
     --------
@@ -136,6 +140,8 @@ class Parallel(Logger):
         self._backend, chosen_n_jobs = _choose_backend(
             backend, setting("prefer", prefer), setting("require", require)
         )
+        if backend_kwargs:
+            _check_options(backend_kwargs, self._backend)
         jobs = chosen_n_jobs if isinstance(n_jobs, Unset) else n_jobs
         if jobs is None:
             jobs = chosen_n_jobs
@@ -303,6 +309,20 @@ def _choose_backend(
     if require == "sharedmem" and not chosen.supports_sharedmem:
         raise ValueError(f"Backend {backend} does not support shared memory")
     return chosen, n_jobs
+
+
+def _check_options(options: Iterable[str], backend: Any) -> None:
+    """Refuse what would go to the backend only since it is written wrongly."""
+    ours = inspect.signature(Parallel.__init__).parameters
+    for name in options:
+        meant = nearest(name, ours)
+        if meant is not None and name not in _options_of(backend):
+            raise TypeError(f"Parallel() has no option {name}: did you mean {meant}?")
+
+
+def _options_of(backend: Any) -> set[str]:
+    methods = (backend.__init__, backend.configure)
+    return {name for one in methods for name in inspect.signature(one).parameters}
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:

@@ -17,7 +17,7 @@ class Progress:
     def __init__(self, total: int | None) -> None:
         from tqdm.auto import tqdm
 
-        self._bar: Any = tqdm(total=total, unit="task", dynamic_ncols=True)
+        self._bar: Any = tqdm(total=total, unit=" tasks", dynamic_ncols=True)
         self._counts = {"hits": 0, "failed": 0}
 
     def completed(self, tasks: int, *, hits: int = 0, failed: int = 0) -> None:

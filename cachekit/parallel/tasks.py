@@ -38,7 +38,14 @@ def delayed(function: Callable[P, R]) -> Callable[P, Task]:
     -------
     callable
         Takes the arguments; returns function and arguments, and calls nothing.
+
+    Raises
+    ------
+    TypeError
+        If `function` cannot be called.
     """
+    if not callable(function):
+        raise TypeError(f"delayed() takes a function, not {_short(function)}")
     return _Delayed(function)
 
 
@@ -197,7 +204,10 @@ class Batch:
         return Done(outcomes, time.perf_counter() - began, messages)
 
     def _run(self, task: Task, position: int) -> Any:
-        function, args, kwargs = task
+        try:
+            function, args, kwargs = task
+        except (TypeError, ValueError):
+            raise no_task(task) from None
         for attempt in range(self.retries + 1):
             try:
                 return function(*args, **kwargs)
@@ -215,9 +225,17 @@ def _gone() -> None:
 _done_task: Task = (_gone, (), {})
 
 
+def no_task(thing: object) -> TypeError:
+    """Return the error for what is none; right tasks are not checked, to be quick."""
+    return TypeError(f"a task is delayed(f)(x), not {_short(thing)}")
+
+
 def short_call(task: Task) -> str:
     """Write a call in short, whatever its arguments' own code does."""
-    function, args, kwargs = task
+    try:
+        function, args, kwargs = task
+    except (TypeError, ValueError):
+        raise no_task(task) from None
     name = getattr(function, "__qualname__", None) or type(function).__name__
     words = [_short(value) for value in args]
     words += [f"{key}={_short(value)}" for key, value in kwargs.items()]

@@ -60,6 +60,23 @@ def test_an_option_that_there_is_not_is_an_error(memory: Memory) -> None:
         memory.cache(double, wisdom=1, speed=2)  # type: ignore[call-overload]
 
 
+def test_an_option_that_was_likely_meant_is_named(memory: Memory) -> None:
+    with pytest.raises(TypeError, match=r"no option ignor: did you mean ignore\?$"):
+        memory.cache(double, ignor=["x"])  # type: ignore[call-overload]
+
+
+def test_how_loud_a_cache_is_is_a_number(store: Path) -> None:
+    with pytest.raises(TypeError, match=r"^verbose='yes' is no number$"):
+        Memory(store, verbose="yes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^verbose='yes' is no number$"):
+        Memory(store).cache(double, verbose="yes")  # type: ignore[call-overload]
+
+
+def test_a_number_of_workers_that_is_none_is_named(memory: Memory) -> None:
+    with pytest.raises(TypeError, match=r"^n_jobs='x' is no whole number$"):
+        memory.cache(double).map([1], n_jobs="x")  # type: ignore[arg-type]
+
+
 def test_a_memory_without_a_place_has_no_statistics() -> None:
     memory = Memory(None)
 

@@ -743,7 +743,7 @@ def test_a_bar_has_no_total_where_none_is_known(
 ) -> None:
     squaring(memory, log).map(iter([1, 2]), progress=True)
 
-    assert "2it" in capsys.readouterr().err
+    assert "2 items" in capsys.readouterr().err
 
 
 def test_a_bar_is_shown_for_what_has_no_name_of_its_own(

@@ -99,13 +99,30 @@ def test_a_scheme_that_no_store_serves_is_an_error() -> None:
 
 @pytest.mark.parametrize("location", [3, {}, b"bytes", object()])
 def test_a_location_of_another_type_is_an_error(location: Any) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^location=.* is no folder or URL: a text,"):
         Memory(location)
+
+
+def test_an_empty_text_is_no_location(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    for location in ("", ["", "far"], ["near", ""]):
+        with pytest.raises(ValueError, match=r"an empty text: Memory\('\.'\) is this"):
+            Memory(location)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_location_has_a_nul_character() -> None:
+    with pytest.raises(ValueError, match=r"location='a\\x00b' has a NUL"):
+        Memory("a\0b")
 
 
 @pytest.mark.parametrize("location", [[], ["near"], ["near", "middle", "far"]])
 def test_more_or_fewer_than_two_locations_are_an_error(location: list[str]) -> None:
-    with pytest.raises(ValueError, match="two locations"):
+    with pytest.raises(ValueError, match=r"^location=\[.* location.* has two$"):
         Memory(location)
 
 
@@ -274,8 +291,10 @@ def test_a_scheme_in_the_environment_that_no_store_serves_is_an_error(
     no_default.chdir(tmp_path)
     no_default.setenv("CACHEKIT_DIR", "nosuch://bucket/cache")
 
-    with pytest.raises(StoreError, match=r"nosuch://"):
+    with pytest.raises(StoreError, match=r"nosuch://") as caught:
         cachekit.cache(roll)
+
+    assert "CACHEKIT_DIR" in caught.value.__notes__[0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each system has its own place")

@@ -89,7 +89,9 @@ def test_what_is_slow_to_compute_stays(tmp_path: Path) -> None:
     [
         {"max_bytes": "a lot"},
         {"max_bytes": -1},
+        {"max_bytes": 1.5},
         {"max_entries": -1},
+        {"max_entries": 0},
         {"max_entries": 1.5},
         {"max_age": -1},
         {"policy": "random"},
@@ -98,8 +100,22 @@ def test_what_is_slow_to_compute_stays(tmp_path: Path) -> None:
 def test_a_limit_that_makes_no_sense_is_refused(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    (name,) = options
+    with pytest.raises(ValueError, match=rf"^{name}="):
         Memory(tmp_path, **options)
+
+
+def test_a_limit_may_be_a_whole_number_in_any_form(tmp_path: Path) -> None:
+    whole: Any = 1e9
+
+    assert Memory(tmp_path, max_bytes=whole).limits.max_bytes == 10**9
+
+
+@pytest.mark.parametrize("name", ["bytes_limit", "items_limit", "age_limit"])
+def test_a_limit_for_once_is_named_when_it_is_wrong(name: str, tmp_path: Path) -> None:
+    limits: dict[str, Any] = {name: "a lot"}
+    with pytest.raises(ValueError, match=rf"^{name}='a lot': "):
+        Memory(tmp_path).reduce_size(**limits)
 
 
 def test_limits_go_to_other_processes(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from cachekit.parallel import Parallel, delayed
+from cachekit.parallel.backends import ThreadingBackend
 
 PROCESSES = ["loky", "multiprocessing"]
 WORKERS = ["loky", "multiprocessing", "threading"]
@@ -160,6 +161,51 @@ def test_an_error_of_the_users_generator_waits_for_no_worker(backend: str) -> No
         Parallel(n_jobs=2, backend=backend)(tasks())
 
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_what_is_no_task_is_named(backend: str, on_error: str) -> None:
+    loop = Parallel(n_jobs=2, backend=backend, on_error=on_error)
+
+    wrong: list[tuple[Any, str]] = [([1, 2], "1"), ([delayed(abs)(1), None], "None")]
+    for tasks, text in wrong:
+        with pytest.raises(
+            TypeError, match=rf"a task is delayed\(f\)\(x\), not {text}"
+        ):
+            loop(tasks)
+
+    assert loop([delayed(abs)(-1)]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("njobs", "n_jobs"), ("Verbose", "verbose")]
+)
+def test_an_option_that_is_written_wrongly_is_refused(wrong: str, right: str) -> None:
+    options: dict[str, Any] = {wrong: 2}
+    text = rf"^Parallel\(\) has no option {wrong}: did you mean {right}\?$"
+    with pytest.raises(TypeError, match=text):
+        Parallel(**options)
+
+
+def test_an_option_that_the_backend_has_is_not_taken_for_another() -> None:
+    class Odd(ThreadingBackend):
+        def configure(
+            self,
+            n_jobs: int = 1,
+            parallel: Any = None,
+            *,
+            njobs: int = 0,
+            **options: Any,
+        ) -> int:
+            self.seen = njobs
+            return super().configure(n_jobs, parallel, **options)
+
+    backend = Odd()
+
+    Parallel(n_jobs=2, backend=backend, njobs=3)(delayed(abs)(n) for n in (1, 2))
+
+    assert backend.seen == 3
 
 
 def test_an_argument_that_cannot_be_sent_names_its_task() -> None:

@@ -59,7 +59,9 @@ def test_a_bar_for_a_loop_of_unknown_length_learns_it(
         )
     )
 
-    assert "7/7" in capfd.readouterr().err
+    shown = capfd.readouterr().err
+    assert "7/7" in shown
+    assert "0 tasks [" in shown
 
 
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])

@@ -49,6 +49,11 @@ def test_what_has_no_name_can_be_delayed() -> None:
         _ = later.__name__
 
 
+def test_what_cannot_be_called_is_not_delayed() -> None:
+    with pytest.raises(TypeError, match=r"^delayed\(\) takes a function, not 3$"):
+        delayed(3)  # type: ignore[arg-type]  # on purpose
+
+
 def test_a_delayed_function_can_be_sent() -> None:
     later = pickle.loads(pickle.dumps(delayed(scaled)))
 
