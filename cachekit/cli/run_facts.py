@@ -28,7 +28,8 @@ def fact_lines(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield from _repeated("file", [_artifact(one) for one in run.artifacts])
     yield "command", " ".join(map(str, run.command.get("original") or ()))
     yield "folder", str(run.command.get("folder") or "")
-    yield "commit", _commit(run.git) if run.git else "none: outside of a repository"
+    commit = _commit(run.git) if run.git else "none: the program is in no repository"
+    yield "commit", commit
     yield "python", run.python
     yield "packages", ", ".join(f"{n} {version}" for n, version in run.packages.items())
     yield "machine", _machine(run)
