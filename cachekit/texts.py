@@ -19,16 +19,45 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was likely meant, if there is one.
+def hint_for(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """Return the end of a sentence on a name that there is not: those like it.
 
-    >>> nearest("njobs", ["n_jobs", "verbose"])
-    'n_jobs'
+    Parameters
+    ----------
+    name : str
+        What there is not.
+    known : iterable of str
+        What there is.
+    likeness : float, default 0.6
+        How alike two names have to be, from 0 to 1: see `difflib`.
+
+    Returns
+    -------
+    str
+        Begins with a colon, and has three names at most; empty if nothing is like it.
+
+    Examples
+    --------
+    >>> "no such command 'wyh'" + hint_for("wyh", ["why", "ls", "info"])
+    "no such command 'wyh': did you mean why?"
+    >>> hint_for("ftch_page", ["crawl.fetch_page"])  # the end of a name is enough
+    ': did you mean crawl.fetch_page?'
     """
-    from difflib import get_close_matches
+    import difflib  # takes a few milliseconds, and few names are misspelt
 
-    found = get_close_matches(word.lower(), list(known), n=1, cutoff=0.8)
-    return found[0] if found else None
+    names = sorted(set(known))
+    wholes: dict[str, list[str]] = {}
+    for one in names:
+        for written in {one, one.rpartition(".")[2]}:
+            wholes.setdefault(written, []).append(one)
+    found = difflib.get_close_matches(name, wholes, _MOST_ALIKE, likeness)
+    alike = dict.fromkeys(one for written in found for one in wholes[written])
+    near = [*alike][:_MOST_ALIKE]
+    return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+# More than these are no help.
+_MOST_ALIKE = 3
 
 
 def cut(text: str, most: int) -> str:

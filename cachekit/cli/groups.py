@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cachekit.inspection.spelling import hint_for
+from cachekit.texts import hint_for
 
 
 class HintingGroup(click.Group):

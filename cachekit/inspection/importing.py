@@ -15,8 +15,8 @@ from types import ModuleType
 
 from cachekit import nesting
 from cachekit.errors import CacheMiss
-from cachekit.inspection.spelling import hint_for
 from cachekit.memoization.memory import all_offline
+from cachekit.texts import hint_for
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 

@@ -22,10 +22,10 @@ from cachekit.inspection.records import (
     seconds_computing,
     unwatched,
 )
-from cachekit.inspection.spelling import hint_for
 from cachekit.memoization import Record
 from cachekit.memoization.locations import store_for
 from cachekit.stores import EntryInfo, EntryKey, LocalStore, Store
+from cachekit.texts import hint_for
 
 # A digest is found by its first digits, but not by fewer than these.
 SHORTEST_PREFIX = 4

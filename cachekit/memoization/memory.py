@@ -47,7 +47,7 @@ from cachekit.serialization import codec_from
 from cachekit.stores import DictStore, LocalStore, Store
 from cachekit.stores.background import at_exit
 from cachekit.stores.eviction import Policy
-from cachekit.texts import nearest
+from cachekit.texts import hint_for
 
 if TYPE_CHECKING:
     from cachekit.inspection import EntryReport, FunctionStatistics, Graph, Reports
@@ -339,8 +339,7 @@ class Memory(Logger):
         unknown = options.keys() - CacheOptions.__annotations__.keys()
         if unknown:
             first, *_ = names = sorted(unknown)
-            meant = nearest(first, CacheOptions.__annotations__)
-            hint = "" if meant is None else f": did you mean {meant}?"
+            hint = hint_for(first, CacheOptions.__annotations__)
             raise TypeError(f"cache() has no option {', '.join(names)}{hint}")
         given: CacheOptions = {**options}  # type: ignore[typeddict-item]
         if ignore is not None:

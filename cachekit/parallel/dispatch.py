@@ -22,7 +22,7 @@ from cachekit.parallel.cores import whole_n_jobs
 from cachekit.parallel.loops import Loop, SequentialLoop
 from cachekit.parallel.tasks import Task
 from cachekit.parallel.workers import WorkersLoop
-from cachekit.texts import nearest
+from cachekit.texts import hint_for
 
 RETURNS = ("list", "generator", "generator_unordered", "reference")
 
@@ -315,9 +315,9 @@ def _check_options(options: Iterable[str], backend: Any) -> None:
     """Refuse what would go to the backend only since it is written wrongly."""
     ours = inspect.signature(Parallel.__init__).parameters
     for name in options:
-        meant = nearest(name, ours)
-        if meant is not None and name not in _options_of(backend):
-            raise TypeError(f"Parallel() has no option {name}: did you mean {meant}?")
+        hint = hint_for(name, ours, likeness=0.8)
+        if hint and name not in _options_of(backend):
+            raise TypeError(f"Parallel() has no option {name}{hint}")
 
 
 def _options_of(backend: Any) -> set[str]:
