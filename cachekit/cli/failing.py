@@ -21,6 +21,7 @@ from cachekit.texts import plain
 
 _ERRNO = re.compile(r"\[(Errno|WinError) -?\d+\] ")
 _COMMAND = re.compile(r"`[^`\n]+`")
+_LABEL = re.compile(r"^(\w+:) ")  # no line of its own, however long a path is
 
 # Stands for a blank at which no line ends; nobody types it.
 _UNBROKEN = "\x00"
@@ -50,6 +51,7 @@ def wrap(text: str) -> str:
     if len(text) <= width:
         return text
     unbroken = _COMMAND.sub(lambda found: found[0].replace(" ", _UNBROKEN), text)
+    unbroken = _LABEL.sub(rf"\g<1>{_UNBROKEN}", unbroken)
     wrapped = textwrap.fill(
         unbroken, width, break_long_words=False, break_on_hyphens=False
     )

@@ -57,10 +57,12 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]
 
 
 def fit(x: int, name: str = "a") -> str:
+    time.sleep(0.0001)  # else it may take no time that a record can tell
     return name * x
 
 
 def plot(x: int) -> int:
+    time.sleep(0.0001)
     return -x
 
 
