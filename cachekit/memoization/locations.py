@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -71,27 +72,43 @@ def configured_location(folder: Path | None = None) -> str | None:
     StoreError
         If the file cannot be read, or what it says is no location.
     """
-    import tomllib
-
-    begin = (folder or Path.cwd()).absolute()
-    files = [place / "pyproject.toml" for place in (begin, *begin.parents)]
-    nearest = next((file for file in files if file.is_file()), None)
+    try:
+        begin = (folder or Path.cwd()).absolute()
+    except OSError:  # the current folder was removed
+        return None
+    files = [f"{place / 'pyproject.toml'}" for place in (begin, *begin.parents)]
+    # Not `Path.is_file`, which raises where a folder above may not be looked into.
+    nearest = next(filter(os.path.isfile, files), None)
     if nearest is None:
         return None
     try:
-        facts: Any = tomllib.loads(nearest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts = os.stat(nearest)  # noqa: PTH116  (of a text)
+    except OSError as error:
         raise StoreError(f"{nearest} cannot be read: {error}") from error
-    location = facts
+    return _location_in(nearest, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _location_in(file: str, changed: int, size: int) -> str | None:  # noqa: ARG001
+    """Return the location that a ``pyproject.toml`` names, read once for each change.
+
+    A module may have a hundred functions to decorate.
+    """
+    import tomllib
+
+    try:
+        location: Any = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{file} cannot be read: {error}") from error
     for name in ("tool", "cachekit", "location"):
         location = location.get(name) if isinstance(location, dict) else None
     if location is None:
         return None
     if not isinstance(location, str) or not location:
-        raise StoreError(f"location in {nearest} is to be a text, not {location!r}")
+        raise StoreError(f"location in {file} is to be a text, not {location!r}")
     if "://" in location:
         return location
-    return str(nearest.parent / os.path.expanduser(location))  # noqa: PTH111
+    return str(Path(file).parent / os.path.expanduser(location))  # noqa: PTH111
 
 
 def near_location(url: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +124,47 @@ def test_a_project_file_that_cannot_be_read_stops_no_work(tmp_path: Path) -> Non
     assert "pyproject.toml cannot be read" in done.stderr
     assert "results are kept in" in done.stderr
     assert list(tmp_path.rglob("study.double/*/*/*/value"))
+
+
+def test_where_the_current_folder_is_gone_the_system_has_a_place(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path)
+    project.write("study.py", STUDY)
+    (tmp_path / "gone").mkdir()
+    script = f"{sys.executable} {tmp_path}/study.py"
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && {script}"],
+        env=project.environment(CACHEKIT_DIR="", HOME=str(tmp_path), XDG_CACHE_HOME=""),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("8\n", "")
+    assert list(tmp_path.rglob("study.double/*/*/*/value"))
+
+
+def test_a_change_of_the_projects_file_is_seen(project: Path) -> None:
+    configure(project, "[tool.cachekit]\nlocation = 'first'")
+    first = configured_location(project)
+    configure(project, "[tool.cachekit]\nlocation = 'the second'")
+
+    assert first == str(project / "first")
+    assert configured_location(project) == str(project / "the second")
+
+
+def test_folders_above_that_may_not_be_looked_into_have_no_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).endswith("pyproject.toml"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    real = os.stat
+    monkeypatch.setattr(os, "stat", refuse)  # root may look everywhere
+
+    assert configured_location(project) is None
