@@ -16,6 +16,7 @@ ROOT = Path(cachekit.__file__).parent
 # Room -> the rooms that it may import, besides itself and those on the ground.
 MAY_IMPORT: dict[str, set[str]] = {
     "amounts": set(),
+    "cores": set(),
     "lazy": set(),
     "nesting": set(),
     "logger": set(),
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS = {"memoization/memory.py": {"inspection"}}
 
 # Who imports nothing of ours, and is imported by everybody.
-GROUND = {"amounts", "errors", "lazy", "logger", "nesting", "texts"}
+GROUND = {"amounts", "cores", "errors", "lazy", "logger", "nesting", "texts"}
 
 # The public names, imported lazily: it leads everywhere.
 FACE = "__init__"

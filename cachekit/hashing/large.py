@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from blake3 import blake3
 
+from cachekit.cores import count_cores
+
 # From this size on two threads are quicker than one.
 LARGE_BYTES = 2 << 20
 
@@ -24,7 +26,7 @@ def large_hasher() -> Iterator[blake3]:
     try:
         hasher = _idle.pop()
     except IndexError:  # at first, and where several threads hash at once
-        hasher = blake3(max_threads=_threads())
+        hasher = blake3(max_threads=count_cores(MOST_THREADS))
     yield hasher
     hasher.reset()
     if not _idle:
@@ -35,11 +37,3 @@ _idle: list[blake3] = []
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_idle.clear)
-
-
-def _threads() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(MOST_THREADS, cores)

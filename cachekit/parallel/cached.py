@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-from cachekit.parallel.tasks import Task, no_task
+from cachekit.parallel.tasks import Task, parts_of
 
 
 class Reference(Protocol):
@@ -44,10 +44,7 @@ def plan_of(task: Task) -> Plan | None:
     Nor is anything known of a call that cannot be named, for want of an argument say:
     it fails where it is run, and is retried, returned or left out as others are.
     """
-    try:
-        function, args, kwargs = task
-    except (TypeError, ValueError):
-        raise no_task(task) from None
+    function, args, kwargs = parts_of(task)
     plan = getattr(type(function), "__cachekit_plan__", None)
     if plan is None:
         return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachekit.parallel.cached import Value, is_reference
 from cachekit.parallel.progress import Progress
-from cachekit.parallel.tasks import Batch, Failure, Task, no_task
+from cachekit.parallel.tasks import Batch, Failure, Task, parts_of
 
 if TYPE_CHECKING:
     from cachekit.parallel.dispatch import Parallel
@@ -97,10 +97,7 @@ class SequentialLoop(Loop):
             for task in self._in_order():
                 parallel.n_dispatched_tasks += 1
                 if is_plain:  # the traceback is the user's alone
-                    try:
-                        function, args, kwargs = task
-                    except (TypeError, ValueError):
-                        raise no_task(task) from None
+                    function, args, kwargs = parts_of(task)
                     value = function(*args, **kwargs)
                     parallel.n_completed_tasks += 1
                     parallel.print_progress()

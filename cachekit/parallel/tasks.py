@@ -204,10 +204,7 @@ class Batch:
         return Done(outcomes, time.perf_counter() - began, messages)
 
     def _run(self, task: Task, position: int) -> Any:
-        try:
-            function, args, kwargs = task
-        except (TypeError, ValueError):
-            raise no_task(task) from None
+        function, args, kwargs = parts_of(task)
         for attempt in range(self.retries + 1):
             try:
                 return function(*args, **kwargs)
@@ -225,17 +222,24 @@ def _gone() -> None:
 _done_task: Task = (_gone, (), {})
 
 
-def no_task(thing: object) -> TypeError:
-    """Return the error for what is none; right tasks are not checked, to be quick."""
-    return TypeError(f"a task is delayed(f)(x), not {_short(thing)}")
+def parts_of(task: Task) -> Task:
+    """Return a task, to be taken apart.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    try:
+        _, _, _ = task
+    except (TypeError, ValueError):
+        raise TypeError(f"a task is delayed(f)(x), not {_short(task)}") from None
+    return task
 
 
 def short_call(task: Task) -> str:
     """Write a call in short, whatever its arguments' own code does."""
-    try:
-        function, args, kwargs = task
-    except (TypeError, ValueError):
-        raise no_task(task) from None
+    function, args, kwargs = task
     name = getattr(function, "__qualname__", None) or type(function).__name__
     words = [_short(value) for value in args]
     words += [f"{key}={_short(value)}" for key, value in kwargs.items()]

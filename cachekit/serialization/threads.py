@@ -5,10 +5,11 @@ A pool that lives longer would hang in a forked child, which has none of its thr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+from cachekit.cores import count_cores
 
 # Each holds a chunk and what it became, with xz some 13 MB more.
 MOST_THREADS = 16
@@ -16,11 +17,7 @@ MOST_THREADS = 16
 
 def usable_cores() -> int:
     """Return how many threads are worth having."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return min(MOST_THREADS, cores)
+    return count_cores(MOST_THREADS)
 
 
 def submit(pool: ThreadPoolExecutor, work: Callable[..., Any], *of: Any) -> Future[Any]:

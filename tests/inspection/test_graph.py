@@ -263,11 +263,13 @@ def test_time_is_in_proportion_to_the_number_of_entries(same: bool) -> None:
     seconds = []
     gc.collect()
     gc.freeze()  # what other tests have left, to look through which takes a second
-    for store in (small, large):
-        started = time.process_time()  # others may use the machine too
-        found = inspection.graph(store)
-        seconds.append(time.process_time() - started)
-    gc.unfreeze()
+    try:
+        for store in (small, large):
+            started = time.process_time()  # others may use the machine too
+            found = inspection.graph(store)
+            seconds.append(time.process_time() - started)
+    finally:
+        gc.unfreeze()
 
     assert sum(edge.count for edge in found.edges) <= 8_000 * MOST_MAKERS
     assert seconds[1] < 8 * 4 * seconds[0]  # quadratic would be 64 times
