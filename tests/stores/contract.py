@@ -98,9 +98,6 @@ ALIKE_NAMES = [
 class StoreContract(Generic[S]):
     """The suite; its tests use a fixture ``store``, fresh for each."""
 
-    # How often something is tried that goes wrong only if two are at it in one moment.
-    tries = 60
-
     # --- what the author of a store writes ---
 
     def put(self, store: S, key: EntryKey, files: dict[str, bytes]) -> None:
@@ -576,7 +573,7 @@ class StoreContract(Generic[S]):
         with ThreadPoolExecutor(1) as threads:
             clearing = threads.submit(clear_again_and_again)
             try:
-                for number in range(2 * self.tries):
+                for number in range(150):
                     store.write_code(key_of(number), CODE)
                     commit(store, key_of(number))
             finally:
@@ -696,7 +693,7 @@ class StoreContract(Generic[S]):
         with ThreadPoolExecutor(1) as threads:
             pinning = threads.submit(pin_again_and_again)
             try:
-                for _ in range(self.tries):
+                for _ in range(60):
                     assert commit(store, key_of())
                     store.delete(key_of())
             finally:

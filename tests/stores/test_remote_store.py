@@ -22,8 +22,6 @@ from tests.stores.servers import Remote, counted
 class RemoteContract(StoreContract[RemoteStore]):
     """What all of them share; a class for each server says which it is."""
 
-    tries = 15  # a server takes some milliseconds for each
-
     @pytest.fixture
     def store(self, remote: Remote) -> RemoteStore:
         return RemoteStore(remote.fresh(), remote.options)
