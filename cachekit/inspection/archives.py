@@ -18,6 +18,11 @@ from typing import IO, Any, BinaryIO, Protocol
 from cachekit.errors import CacheKitError, StoreError
 from cachekit.hashing import HASH_VERSION
 from cachekit.inspection.transfer import Listed, Progress, Transfer
+from cachekit.serialization.streams import (
+    PREFIX_LENGTH,
+    method_of_start,
+    open_decompressing,
+)
 from cachekit.stores import EntryKey, Store
 from cachekit.stores.base import Staging
 from cachekit.stores.layout import (
@@ -37,8 +42,6 @@ _MEMBER = re.compile(
     r"(?P<function>[^/]+)/(?P<fingerprint>[0-9a-f]{32})/"
     r"(?:(?P<first>[0-9a-f]{2})/(?P<rest>[0-9a-f]{30})/(?P<name>.+)|code\.json)"
 )
-
-_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Readable(Protocol):
@@ -214,22 +217,14 @@ def import_entries(file: Readable, store: Store) -> Transfer:
 
 @contextmanager
 def _opened(file: Readable) -> Iterator[tarfile.TarFile]:
-    start = file.read(len(_ZSTD))
-    whole: IO[bytes] = _Rejoined(start, file)
-    if start != _ZSTD:
-        with tarfile.open(fileobj=whole, mode="r|*") as archive:
-            yield archive
-        return
-    import zstandard
-
-    try:
-        with (
-            zstandard.ZstdDecompressor().stream_reader(whole) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as archive,
-        ):
-            yield archive
-    except zstandard.ZstdError as error:
-        raise tarfile.ReadError(str(error)) from error
+    start = file.read(PREFIX_LENGTH)
+    plain: BinaryIO = _Rejoined(start, file)
+    if method := method_of_start(start):
+        plain = open_decompressing(plain, method)
+    with tarfile.open(fileobj=plain, mode="r|") as archive:
+        yield archive
+    while plain.read(1 << 20):  # the checksum comes behind the archive's own end
+        pass
 
 
 class _Rejoined(BytesIO):

@@ -189,6 +189,28 @@ def test_a_file_that_ends_early_is_an_error_and_brings_whole_entries(
     assert len(use(target)) == 5 - len(there)
 
 
+@pytest.mark.parametrize("missing", [1, 4, 5])
+def test_a_file_without_its_last_bytes_is_an_error(
+    source: LocalStore, target: LocalStore, missing: int
+) -> None:
+    # A checksum of four bytes comes last, behind all that the archive holds.
+    with pytest.raises(StoreError, match="ends too early"):
+        inspection.import_entries(io.BytesIO(exported(source)[:-missing]), target)
+
+    assert facts(target) <= facts(source)
+
+
+@pytest.mark.parametrize("place", [-1, -4])
+def test_a_wrong_checksum_is_an_error(
+    source: LocalStore, target: LocalStore, place: int
+) -> None:
+    content = bytearray(exported(source))
+    content[place] ^= 1
+
+    with pytest.raises(StoreError, match="does not decompress"):
+        inspection.import_entries(io.BytesIO(content), target)
+
+
 def test_a_flipped_byte_is_an_error(source: LocalStore, target: LocalStore) -> None:
     content = bytearray(exported(source))
     content[len(content) // 2] ^= 1
