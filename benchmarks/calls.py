@@ -10,6 +10,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def _small(setting: Setting, place: str) -> Iterator[Case]:
         miss,
         {
             **{name: misses(function) for name, function in others.items()},
-            "write 2 files": _written(folder / "plain", contents),
+            "system calls": _replayed(folder / "plain", contents),
         },
         {"joblib": 1 / 0.6},
         place=place,
@@ -171,20 +172,38 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _written(folder: Path, contents: dict[str, bytes]) -> Work:
-    """Return work that commits files as a miss has to: in a folder, then renamed."""
+def _replayed(folder: Path, contents: dict[str, bytes]) -> Work:
+    """Return work that makes the system calls of a miss, and does nothing else.
+
+    A look-up, a lease, a second look-up, a folder with files that is renamed, and the
+    lease given back.
+    """
     folder.mkdir()
+    about = folder / "store.json"
+    about.write_bytes(b"{}")
     names = (f"{folder}/{number}" for number in count())
+    new = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+
+    def make(path: str, content: bytes) -> None:
+        descriptor = os.open(path, new)
+        os.write(descriptor, content)
+        os.close(descriptor)
+
+    def look_up(path: str) -> None:
+        with suppress(FileNotFoundError):
+            os.open(path, os.O_RDONLY)
 
     def write() -> str:
         name = next(names)
-        os.mkdir(name + ".part")  # noqa: PTH102  (what the machine can do)
+        look_up(f"{name}/value")
+        make(f"{name}.lease", b"host process start nonce")
+        look_up(f"{name}/value")
+        os.stat(about)  # noqa: PTH116  (what the machine can do)
+        os.mkdir(f"{name}.part")  # noqa: PTH102
         for file, content in contents.items():
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            descriptor = os.open(f"{name}.part/{file}", flags)
-            os.write(descriptor, content)
-            os.close(descriptor)
-        os.rename(name + ".part", name)  # noqa: PTH104
+            make(f"{name}.part/{file}", content)
+        os.rename(f"{name}.part", name)  # noqa: PTH104
+        os.unlink(f"{name}.lease")  # noqa: PTH108
         return name
 
     return Work(write, lambda name: len(list(Path(name).iterdir())) == len(contents))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import site
 import sys
 import sysconfig
@@ -60,8 +59,13 @@ def main_name() -> str:
     if spec is not None:
         return str(spec.name)
     file = getattr(main, "__file__", None)
-    # By text alone: every record has this name, and a path takes ten microseconds.
-    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"  # noqa: PTH119, PTH122
+    return _stem_of(file) if file else "__main__"
+
+
+# Every record has this name, and a path takes ten microseconds.
+@functools.lru_cache(maxsize=64)
+def _stem_of(file: str) -> str:
+    return Path(file).stem
 
 
 def _is_users_main(main: types.ModuleType) -> bool:

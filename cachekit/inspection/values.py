@@ -5,6 +5,7 @@ Looking at a value does not count as a use of it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -148,7 +149,7 @@ def load_value(
     secret, name = signing_secret() if unsafe else None, key.digest.encode()
     seal: Seal | Label = Label(name) if secret is None else Seal(secret, name)
     trusted = None if unsafe else ()
-    modules = MainNames(lambda: _script_of(store, key)) if unsafe else None
+    modules = MainNames(functools.partial(_script_of, store), key) if unsafe else None
     with _peek(store, key) as file, reading_from(store, key):
         head, whole = _with_head(file)
         if not is_items(head):

@@ -14,6 +14,7 @@ does not lead to nothing when that other entry is gone.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -105,7 +106,7 @@ class reading_from:  # noqa: N801  (reads as a statement, as contextlib's do)
         Which it is.
     """
 
-    __slots__ = ("_before", "_checked", "_failure", "_key", "_store")
+    _failure: Exception | None = None
 
     def __init__(self, store: Store, key: EntryKey) -> None:
         self._store = store
@@ -113,11 +114,17 @@ class reading_from:  # noqa: N801  (reads as a statement, as contextlib's do)
 
     def __enter__(self) -> reading_from:
         self._before = now.reading
-        self._failure: Exception | None = None
-        # By identity: a tuple that many paths of a value have in common.
-        self._checked: dict[int, tuple[tuple[StoredFile, ...], Path]] = {}
         now.reading = self
         return self
+
+    # Made when a value has files: most have none.
+    @functools.cached_property
+    def _checked(self) -> dict[int, tuple[tuple[StoredFile, ...], Path]]:
+        """The files that were looked at, and their folder.
+
+        By identity: a tuple that many paths of a value have in common.
+        """
+        return {}
 
     def __exit__(
         self,

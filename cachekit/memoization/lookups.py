@@ -6,7 +6,6 @@ How entries are committed and removed is next door, in `entries`; nothing here k
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Mapping
@@ -211,16 +210,19 @@ class ReadableEntries:
 
     def modules(self, key: EntryKey) -> Mapping[str, str]:
         """Return under which names the modules in the value of an entry are found."""
-        return MainNames(functools.partial(self._script_of, key))
+        return MainNames(self.script_of, key)
 
-    def _script_of(self, key: EntryKey) -> str | None:
+    def script_of(self, key: EntryKey) -> str | None:
+        """Return the name of the script that stored an entry, if it was one."""
         record = self.facts(key)
         return None if record is None else record.main
 
     def seal(self, key: EntryKey) -> Seal | Label:
         """Return what the value of an entry is bound to it by."""
-        secret, entry = self.memory.signing_key, key.digest.encode()
-        return Label(entry) if secret is None else Seal(secret, entry)
+        secret = self.memory.signing_key
+        if secret is None:
+            return Label(key.digest.encode())
+        return Seal(secret, key.digest.encode())
 
     def usable_since(self, key: EntryKey) -> str | None:
         """Return when an entry began that is not expired, and valid to who is asked.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from cachekit.hashing import main_name
+from cachekit.stores import EntryKey
 
 _MAIN = ("__main__", "__mp_main__")
 
@@ -18,20 +19,25 @@ class MainNames(Mapping[str, str]):
 
     Parameters
     ----------
-    writer : callable
-        Returns the name of the writer's script, or None if it is not known. Called
-        only for a value that has something of a script in it.
+    script_of : callable
+        Takes `key`, and returns the name of the writer's script, or None if it is not
+        known. Called only for a value that has something of a script in it.
+    key : EntryKey
+        Of the value's entry.
     """
 
-    __slots__ = ("_writer",)
+    __slots__ = ("_key", "_script_of")
 
-    def __init__(self, writer: Callable[[], str | None]) -> None:
-        self._writer = writer
+    def __init__(
+        self, script_of: Callable[[EntryKey], str | None], key: EntryKey
+    ) -> None:
+        self._script_of = script_of
+        self._key = key
 
     def __getitem__(self, module: str) -> str:
         here = main_name()
         if module in _MAIN:
-            writer = self._writer()
+            writer = self._script_of(self._key)
             return "__main__" if writer is None or writer == here else writer
         if module == here:  # it was imported there, and is what runs here
             return "__main__"

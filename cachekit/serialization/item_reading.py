@@ -212,7 +212,7 @@ def _exactly(file: Any, length: int) -> bytes:
 
 def _pickles(
     count: int, content: reading.Content
-) -> Iterator[tuple[memoryview, list[Any]]]:
+) -> Iterator[tuple[bytes | memoryview, list[Any]]]:
     """Yield the stream and the buffers of each item of a part."""
     stream, buffers = content.stream, content.buffers
     if count == 1:

@@ -134,7 +134,7 @@ def rebuild(
     modules : mapping of str to str, optional
         Modules to be looked for under another name.
     """
-    if modules and _names_any(bytes(stream), modules):
+    if modules is not None and _names_any(bytes(stream), modules):
         file = io.BytesIO(stream)
         return Rebuilder(file, buffers=buffers, modules=modules).load()
     return pickle.loads(stream, buffers=buffers)

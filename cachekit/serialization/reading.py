@@ -41,7 +41,7 @@ class Content(NamedTuple):
 
     Attributes
     ----------
-    stream : memoryview
+    stream : bytes or memoryview
         The pickle stream.
     buffers : list
         The out-of-band buffers: writable memory, or slices of a map.
@@ -49,7 +49,7 @@ class Content(NamedTuple):
         Whether some of it is, and so cannot be mapped.
     """
 
-    stream: memoryview
+    stream: bytes | memoryview
     buffers: list[Any]
     is_compressed: bool
 
@@ -93,7 +93,7 @@ def read(
         if small is not None:
             if seal is not None:
                 seal.check(first)
-            return Content(small, [], is_compressed=False)
+            return Content(small, [], False)
     source: _Source
     if mapped is not None:
         source = _MappedSource(file, mapped, alone=alone)

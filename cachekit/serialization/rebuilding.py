@@ -16,7 +16,7 @@ from cachekit.serialization.safe import SafeUnpickler
 
 
 def rebuild_safely(
-    stream: memoryview,
+    stream: bytes | memoryview,
     buffers: Sequence[Any],
     trusted: Sequence[object],
     *,
@@ -42,7 +42,10 @@ def rebuild_safely(
 
 
 def rebuild_natively(
-    stream: memoryview, buffers: Sequence[Any], *, array_from: Callable[..., Any]
+    stream: bytes | memoryview,
+    buffers: Sequence[Any],
+    *,
+    array_from: Callable[..., Any],
 ) -> Any:
     """Unpickle a value with all arrays in the byte order of this machine."""
     file = io.BytesIO(stream)

@@ -164,7 +164,7 @@ def read_value(
 
 def rebuilt(
     what: str,
-    stream: memoryview,
+    stream: bytes | memoryview,
     buffers: Sequence[Any],
     modules: Mapping[str, str] | None,
     trusted: Sequence[object] | None,

@@ -17,6 +17,7 @@ from cachekit.serialization.container import (
     END_MAGIC,
     HEADER,
     MAGIC,
+    SIGNATURE,
     SMALL_CONTAINER,
     TRAILER,
     UNSIGNED,
@@ -141,13 +142,15 @@ class Writer:
         is_small = not self._segments and 0 < len(stream) < SMALL_CONTAINER
         if not is_small or type(self._codec) is not NoCompression:
             return None
-        header, index = pack_around(stream)
+        signature = self._seal.mark if isinstance(self._seal, Label) else UNSIGNED
+        header, behind = pack_around(stream, signature)
         if isinstance(self._seal, Seal):
-            self._signed = self._seal.begin()
-            self._signed.update(stream)
-            self._signed.update(index)
-        trailer = self._trailer(header, index, HEADER.size + len(stream))
-        return b"".join((header, stream, index, trailer))
+            signed = self._seal.begin()
+            signed.update(stream)
+            signed.update(behind[: SIGNATURE.start])
+            signature = self._seal.signature(signed, header, END_MAGIC)
+            header, behind = pack_around(stream, signature)
+        return b"".join((header, stream, behind))
 
     def _trailer(self, header: bytes, index: bytes, offset: int) -> bytes:
         signature = UNSIGNED
