@@ -13,12 +13,12 @@ from types import TracebackType
 from typing import Any, TypeGuard
 
 from cachekit.parallel.backends import (
-    BACKENDS,
     ParallelBackendBase,
+    SequentialBackend,
     ThreadingBackend,
-    backend_named,
 )
 from cachekit.parallel.cores import whole_n_jobs
+from cachekit.parallel.process_backends import LokyBackend, MultiprocessingBackend
 
 PREFERENCES = (None, "processes", "threads")
 REQUIREMENTS = (None, "sharedmem")
@@ -335,3 +335,48 @@ def inside(nested: tuple[ParallelBackendBase, int | None] | None) -> Iterator[No
         yield
     finally:
         _settings.chosen = before
+
+
+def backend_named(name: Any, **options: Any) -> ParallelBackendBase:
+    """Return a backend by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in BACKENDS and name in _ELSEWHERE:
+        BACKENDS[name] = _ELSEWHERE[name]()
+    if name not in BACKENDS:
+        known = sorted({*BACKENDS, *_ELSEWHERE})
+        raise ValueError(f"Invalid backend: {name}, expected one of {known}")
+    options = {key: value for key, value in options.items() if value is not None}
+    level = options.pop("nesting_level", None)
+    backend = BACKENDS[name](**options)
+    if getattr(backend, "nesting_level", None) is None:
+        backend.nesting_level = level or 0
+    return backend
+
+
+def _dask() -> Any:
+    from cachekit.parallel.clusters import DaskBackend
+
+    return DaskBackend
+
+
+def _ray() -> Any:
+    from cachekit.parallel.clusters import RayBackend
+
+    return RayBackend
+
+
+# By the name that users write.
+BACKENDS: dict[str, Callable[..., ParallelBackendBase]] = {
+    "loky": LokyBackend,
+    "multiprocessing": MultiprocessingBackend,
+    "sequential": SequentialBackend,
+    "threading": ThreadingBackend,
+}
+
+# Those that need what may not be installed.
+_ELSEWHERE: dict[str, Callable[[], Any]] = {"dask": _dask, "ray": _ray}

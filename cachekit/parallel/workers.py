@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from cachekit.errors import CacheKitError
 from cachekit.parallel import board
-from cachekit.parallel.backends import ProcessBackend
 from cachekit.parallel.batching import BatchSizer, most_in_flight
 from cachekit.parallel.cached import (
     Plan,
@@ -33,6 +32,7 @@ from cachekit.parallel.cached import (
     shelving,
 )
 from cachekit.parallel.loops import Loop
+from cachekit.parallel.process_backends import ProcessBackend
 from cachekit.parallel.relay import Relay
 from cachekit.parallel.tasks import Batch, Done, Failure, Task, short_call
 

@@ -21,7 +21,7 @@ from cachekit.memoization import (
 )
 from cachekit.memoization.coroutine import AsyncMemorizedFunc
 from cachekit.memoization.uncached import AsyncNotMemorizedFunc
-from cachekit.parallel import backends, config
+from cachekit.parallel import config
 from cachekit.serialization import CompressorWrapper
 
 # The tests of persistence go through the module; what else they take from it is theirs.
@@ -62,7 +62,7 @@ REPLACED = [
     (joblib.dump, cachekit.dump),
     (joblib.load, cachekit.load),
     (joblib.parallel, ParallelModule()),
-    (joblib.parallel.BACKENDS, backends.BACKENDS),
+    (joblib.parallel.BACKENDS, config.BACKENDS),
     *(
         (getattr(joblib, name), getattr(cachekit.parallel, name))
         for name in (
@@ -78,7 +78,7 @@ REPLACED = [
         )
     ),
     *(
-        (getattr(joblib.parallel, name), getattr(backends, name))
+        (getattr(joblib.parallel, name), getattr(config, name))
         for name in (
             "LokyBackend",
             "MultiprocessingBackend",
