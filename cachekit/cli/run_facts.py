@@ -17,7 +17,7 @@ def fact_lines(run: RunRecord) -> Iterator[tuple[str, str]]:
     yield "run", run.id
     yield "name", run.name
     yield "status", f"{run.status}: {run.error}" if run.error else run.status
-    took = "" if run.status == "running" else f", took {format_duration(run.seconds)}"
+    took = f", took {format_duration(run.seconds)}" if run.has_end else ""
     yield "started", f"{run.started[:19].replace('T', ' ')} UTC{took}"
     yield "parameters", named_values(run.parameters)
     yield "seeds", named_values(run.seeds)

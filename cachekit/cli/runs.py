@@ -54,7 +54,7 @@ def runs(
 
 
 def _row(run: RunRecord) -> tuple[str, ...]:
-    took = "" if run.status == "running" else format_duration(run.seconds)
+    took = format_duration(run.seconds) if run.has_end else ""
     metrics = "  ".join(f"{name}={value:.4g}" for name, value in run.metrics.items())
     return (run.id, run.name, ago(run.began), took, run.status, metrics)
 

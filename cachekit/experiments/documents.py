@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 from cachekit.errors import CacheWarning, EntryNotFound, StoreError
 from cachekit.experiments.record import RunRecord
 from cachekit.inspection.records import read_many
-from cachekit.stores import Store
+from cachekit.stores import Store, processes
 from cachekit.stores.names import RUNS
 
 
@@ -121,4 +122,14 @@ def _read(store: Store, path: str) -> RunRecord | None:
             stacklevel=2,
         )
         return None
-    return record
+    was_killed = record.status == "running" and _is_gone(record.process)
+    return replace(record, status="killed") if was_killed else record
+
+
+def _is_gone(process: str) -> bool:
+    """Tell whether the process of a run is known to be no more."""
+    try:
+        host, number, start = process.split(" ")
+        return processes.is_gone(host, int(number), start)
+    except ValueError:  # of a record from before
+        return False

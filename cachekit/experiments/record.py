@@ -60,8 +60,9 @@ class RunRecord:
         Time and some digits, so that a later run sorts behind an earlier one.
     name : str
         Of the pipeline or script.
-    status : {"running", "finished", "failed", "interrupted"}
-        One that was killed stays running.
+    status : {"running", "finished", "failed", "interrupted", "killed"}
+        Killed is what a reader finds who sees that the process is no more: its document
+        still says running, as one of another machine does to everybody.
     started : str
         ISO 8601, UTC.
     seconds : float
@@ -100,6 +101,8 @@ class RunRecord:
         ``cpu``, ``cores``, ``memory`` in bytes, ``gpus``, ``system``.
     host, user : str
         Where, and by whom.
+    process : str
+        Machine, number and start of the process.
     cache : dict
         ``hits``, ``misses``, ``seconds_saved``.
     store : str
@@ -129,6 +132,7 @@ class RunRecord:
     hardware: dict[str, Any] = field(default_factory=dict)
     host: str = ""
     user: str = ""
+    process: str = ""
     cache: dict[str, float] = field(default_factory=dict)
     store: str = ""
     cachekit: str = ""
@@ -140,6 +144,11 @@ class RunRecord:
             return datetime.fromisoformat(self.started).timestamp()
         except (ValueError, OverflowError, OSError):
             return 0.0
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it is known how it ended, and when."""
+        return self.status not in ("running", "killed")
 
     def to_json(self) -> bytes:
         """Write the record as JSON; numbers that JSON has not are texts."""

@@ -31,7 +31,7 @@ from cachekit.experiments.record import (
 from cachekit.memoization import File, Memory, Tally, default_memory
 from cachekit.memoization.lineage import timestamp
 from cachekit.memoization.running import listing_calls, note_child
-from cachekit.stores import EntryKey, Store
+from cachekit.stores import EntryKey, Store, processes
 
 if TYPE_CHECKING:
     from cachekit.experiments.run import Run
@@ -80,6 +80,7 @@ class Recording:
             python=platform.python_version(),
             host=socket.gethostname(),
             user=environment.user_name(),
+            process=_or("", lambda: processes.name_of(os.getpid())),
             store=self._memory.location or "",
             cachekit=__version__,
         )

@@ -111,8 +111,9 @@ def reproduce(
         If the run cannot be done again: it was started in a notebook, or its
         repository is not there.
     """
-    if run.status == "running":
-        raise CacheKitError(f"run {run.id} goes on, or was killed: nothing to compare")
+    if not run.has_end:
+        state = "was killed" if run.status == "killed" else "goes on, or was killed"
+        raise CacheKitError(f"run {run.id} {state}: nothing to compare")
     work = Path(tempfile.mkdtemp(prefix="cachekit-again-"))
     try:
         (work / "copies").mkdir()
@@ -241,7 +242,11 @@ def _same_run(run: RunRecord, paths: Sequence[Path]) -> RunRecord | None:
 
 
 def _ended(run: RunRecord) -> str:
-    words = {"failed": "failed", "interrupted": "was interrupted"}
+    words = {
+        "failed": "failed",
+        "interrupted": "was interrupted",
+        "killed": "was killed",
+    }
     text = words.get(run.status, run.status)
     return f"{text} ({run.error})" if run.error else text
 

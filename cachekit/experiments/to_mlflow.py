@@ -18,7 +18,12 @@ from cachekit.experiments.record import RunRecord
 _LONGEST_PARAMETER = 6000
 _LONGEST_TAG = 5000
 
-_STATUSES = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+_STATUSES = {
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "killed": "KILLED",
+}
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,7 @@ class Heart:
 @functools.lru_cache(maxsize=1)
 def who_am_i(pid: int) -> bytes:
     """Return what begins the leases of this process: host, process, start, nonce."""
-    start, nonce = processes.start_of(pid), secrets.token_hex(8)
-    return f"{processes.host()} {pid} {start} {nonce}-".encode()
+    return f"{processes.name_of(pid)} {secrets.token_hex(8)}-".encode()
 
 
 class Notice:

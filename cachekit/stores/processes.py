@@ -57,6 +57,11 @@ def start_of(pid: int) -> str:
     return "0" if fields[0] in "ZX" else fields[19]
 
 
+def name_of(pid: int) -> str:
+    """Return host, number and start of a process of this host, for `is_gone`."""
+    return f"{host()} {pid} {start_of(pid)}"
+
+
 def is_gone(host_name: str, pid: int, start: str) -> bool:
     """Tell whether a process is known to be no more: one of this host."""
     if host_name != host() or pid <= 0:

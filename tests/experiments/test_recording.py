@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import pytest
 from cachekit import Memory, Parallel, delayed
 from cachekit.errors import CacheWarning
 from cachekit.experiments import RunRecord, run, runs
-from cachekit.stores import LocalStore
+from cachekit.experiments.documents import write_run
+from cachekit.stores import LocalStore, processes
 from tests.memoization.project import Project
 
 REPOSITORY = """
@@ -174,6 +176,47 @@ def test_while_it_goes_on_it_is_running(memory: Memory) -> None:
         found = only_run(memory)
 
     assert (found.id, found.status, found.parameters) == (this.id, "running", {"a": 1})
+
+
+def test_one_whose_process_is_no_more_was_killed(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write(
+        "study.py",
+        """
+        import os, signal
+        from cachekit import Memory
+        from cachekit.experiments import run
+
+        with run("study", memory=Memory("store")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+
+    subprocess.run(
+        [sys.executable, "study.py"],
+        cwd=tmp_path,
+        env=project.environment(),
+        timeout=60,
+        check=False,
+    )
+
+    (found,) = runs(LocalStore(project.store))
+    assert (found.status, found.has_end) == ("killed", False)
+
+
+def test_what_another_machine_does_is_not_known(memory: Memory) -> None:
+    with run("study", memory=memory):
+        going_on = only_run(memory)
+    _, number, start = going_on.process.split(" ")
+
+    for process in (f"elsewhere {number} 1", "", "nothing of the kind"):
+        write_run(memory.store_backend, replace(going_on, process=process))
+        assert only_run(memory).status == "running"
+    write_run(memory.store_backend, going_on)
+    assert only_run(memory).status == "running"
+    ours = f"{processes.host()} {number} {start}0"
+    write_run(memory.store_backend, replace(going_on, process=ours))
+    assert only_run(memory).status == "killed"
 
 
 def test_the_default_memory_is_taken(

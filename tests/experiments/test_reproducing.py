@@ -279,6 +279,7 @@ RUN = RunRecord(
     [
         (RUN, "say where it is with --repository"),
         (replace(RUN, status="running"), "goes on, or was killed"),
+        (replace(RUN, status="killed"), "was killed: nothing"),
         (
             replace(RUN, git={"root": "/", "is_cut": True}),
             "were too large to be recorded",
