@@ -7,8 +7,9 @@ threads, and those inside these one after the other.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeGuard
 
@@ -19,6 +20,7 @@ from cachekit.parallel.backends import (
 )
 from cachekit.parallel.cores import whole_n_jobs
 from cachekit.parallel.process_backends import LokyBackend, MultiprocessingBackend
+from cachekit.texts import hint_for
 
 PREFERENCES = (None, "processes", "threads")
 REQUIREMENTS = (None, "sharedmem")
@@ -94,6 +96,8 @@ class parallel_config:  # noqa: N801  (joblib's name)
     ------
     ValueError
         If a value is not understood, or there are options and no backend.
+    TypeError
+        If an option is written wrongly.
 
     Examples
     --------
@@ -127,6 +131,7 @@ class parallel_config:  # noqa: N801  (joblib's name)
             backend = backend_from(
                 backend, inner_max_num_threads=inner_max_num_threads, **backend_params
             )
+            check_options(parallel_config, backend_params, backend)
         given = {
             "backend": backend,
             "n_jobs": n_jobs,
@@ -295,6 +300,25 @@ def check_hints(prefer: str | None, require: str | None) -> None:
             "prefer='processes' and require='sharedmem' are inconsistent settings: "
             "processes share no memory"
         )
+
+
+def check_options(taker: type, options: Iterable[str], backend: Any) -> None:
+    """Refuse what would go to the backend only since it is written wrongly.
+
+    Raises
+    ------
+    TypeError
+        If one is not the backend's, and nearly one that `taker` has itself.
+    """
+    for name in options:
+        hint = hint_for(name, inspect.signature(taker).parameters, likeness=0.8)
+        if hint and name not in _options_of(backend):
+            raise TypeError(f"{taker.__name__}() has no option {name}{hint}")
+
+
+def _options_of(backend: Any) -> set[str]:
+    methods = (backend.__init__, backend.configure)
+    return {name for one in methods for name in inspect.signature(one).parameters}
 
 
 def backend_from(backend: Any, **options: Any) -> ParallelBackendBase:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 import warnings
@@ -17,12 +16,17 @@ from cachekit.parallel.backends import (
     claimed,
     let_go,
 )
-from cachekit.parallel.config import Unset, backend_from, get_active_backend, setting
+from cachekit.parallel.config import (
+    Unset,
+    backend_from,
+    check_options,
+    get_active_backend,
+    setting,
+)
 from cachekit.parallel.cores import whole_n_jobs
 from cachekit.parallel.loops import Loop, SequentialLoop
 from cachekit.parallel.tasks import Task
 from cachekit.parallel.workers import WorkersLoop
-from cachekit.texts import hint_for
 
 RETURNS = ("list", "generator", "generator_unordered", "reference")
 
@@ -141,7 +145,7 @@ class Parallel(Logger):
             backend, setting("prefer", prefer), setting("require", require)
         )
         if backend_kwargs:
-            _check_options(backend_kwargs, self._backend)
+            check_options(Parallel, backend_kwargs, self._backend)
         jobs = chosen_n_jobs if isinstance(n_jobs, Unset) else n_jobs
         if jobs is None:
             jobs = chosen_n_jobs
@@ -309,20 +313,6 @@ def _choose_backend(
     if require == "sharedmem" and not chosen.supports_sharedmem:
         raise ValueError(f"Backend {backend} does not support shared memory")
     return chosen, n_jobs
-
-
-def _check_options(options: Iterable[str], backend: Any) -> None:
-    """Refuse what would go to the backend only since it is written wrongly."""
-    ours = inspect.signature(Parallel.__init__).parameters
-    for name in options:
-        hint = hint_for(name, ours, likeness=0.8)
-        if hint and name not in _options_of(backend):
-            raise TypeError(f"Parallel() has no option {name}{hint}")
-
-
-def _options_of(backend: Any) -> set[str]:
-    methods = (backend.__init__, backend.configure)
-    return {name for one in methods for name in inspect.signature(one).parameters}
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:

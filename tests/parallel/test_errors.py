@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from cachekit.parallel import Parallel, delayed
+from cachekit.parallel import Parallel, delayed, parallel_config
 from cachekit.parallel.backends import ThreadingBackend
 
 PROCESSES = ["loky", "multiprocessing"]
@@ -186,6 +186,10 @@ def test_an_option_that_is_written_wrongly_is_refused(wrong: str, right: str) ->
     text = rf"^Parallel\(\) has no option {wrong}: did you mean {right}\?$"
     with pytest.raises(TypeError, match=text):
         Parallel(**options)
+
+    with pytest.raises(TypeError, match=text.replace("Parallel", "parallel_config")):
+        parallel_config(backend="loky", **options)
+    assert Parallel().n_jobs == 1  # nothing was set
 
 
 def test_an_option_that_the_backend_has_is_not_taken_for_another() -> None:
