@@ -94,6 +94,27 @@ def imported_packages() -> dict[str, str]:
     return found
 
 
+def packages_of(libraries: Mapping[str, str]) -> dict[str, str]:
+    """Return versions by the names of packages, given them by those of modules.
+
+    Parameters
+    ----------
+    libraries : mapping of str to str
+        As the description of code has them: ``{"sklearn": "1.9.1"}``.
+
+    Returns
+    -------
+    dict of str to str
+        ``{"scikit-learn": "1.9.1"}``. What belongs to Python is left out.
+    """
+    owners = _owners(tuple(map(_state_of, sys.path)))
+    return {
+        next(iter(owners.get(module, ())), module): version
+        for module, version in libraries.items()
+        if module != "python" and module not in sys.stdlib_module_names
+    }
+
+
 def _state_of(folder: str) -> tuple[str, int]:
     """Return what is another one after something was installed in a folder."""
     try:

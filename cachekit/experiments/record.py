@@ -96,7 +96,8 @@ class RunRecord:
     python : str
         Its version.
     packages : dict of str to str
-        Versions of the installed packages that were imported.
+        Versions of the installed packages that were imported; and of those that the
+        cached functions use, as they were when these were first run.
     hardware : dict
         ``cpu``, ``cores``, ``memory`` in bytes, ``gpus``, ``system``.
     host, user : str

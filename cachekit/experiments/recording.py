@@ -108,7 +108,7 @@ class Recording:
             calls=_or([], self._list_calls),
             n_calls=len(self._calls),
             sources=_or([], environment.imported_sources),
-            packages=_or({}, environment.imported_packages),
+            packages=_or({}, self._packages),
             hardware=_or({}, environment.describe_hardware),
             cache=self._cache(),
         )
@@ -143,6 +143,19 @@ class Recording:
             self._describe_call(key, record)
             for key, record in zip(keys, records, strict=True)
         ]
+
+    def _packages(self) -> dict[str, str]:
+        """Return versions of what was imported, and of what made the stored results."""
+        from cachekit.inspection.records import read_many
+        from cachekit.memoization.explaining import read_code
+
+        versions = {key[:2]: key for key in self._calls}
+        store, found = self._memory.store, dict[str, str]()
+        if store is not None:
+            for code in read_many(store, list(versions.values()), read_code):
+                found |= environment.packages_of({} if code is None else code.libraries)
+        found |= environment.imported_packages()
+        return dict(sorted(found.items(), key=lambda one: one[0].lower()))
 
     def _describe_call(self, key: EntryKey, record: Any) -> CallRecord:
         about: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,37 @@ def test_while_it_goes_on_it_is_running(memory: Memory) -> None:
         found = only_run(memory)
 
     assert (found.id, found.status, found.parameters) == (this.id, "running", {"a": 1})
+
+
+def test_packages_are_those_of_the_code_too_where_nothing_is_computed(
+    tmp_path: Path,
+) -> None:
+    project = Project(tmp_path)
+    project.write(
+        "study.py",
+        """
+        import sys
+        from cachekit import Memory
+        from cachekit.experiments import run
+
+        memory = Memory("store")
+
+        @memory.cache
+        def name(x):
+            import markupsafe
+            return str(markupsafe.escape(x))
+
+        with run("study", memory=memory):
+            print(name("<"), "markupsafe" in sys.modules)
+        """,
+    )
+
+    assert project.run("study.py") == ["&lt; True"]
+    assert project.run("study.py") == ["&lt; False"]
+
+    first, second = runs(LocalStore(project.store))
+    assert first.packages["MarkupSafe"] == metadata.version("markupsafe")
+    assert second.packages == first.packages
 
 
 def test_one_whose_process_is_no_more_was_killed(tmp_path: Path) -> None:
