@@ -143,12 +143,9 @@ def test_a_second_run_computes_nothing(
         ({"MAX_ANGLE_DEGREES": 1.0}, set()),
         ({"N_PLOTTED": 50}, {"place_groups", "draw_groups"}),
         # A late step: neither records nor notes are read again.
-        ({"PENALTY": 1e-3}, {"learn_topics", "draw_lessons", "draw_memory"}),
+        ({"PENALTY": 1e-3}, {"learn_topics", "draw_lessons"}),
         # A step between: a new stream, made of the old one.
-        (
-            {"N_BUCKETS": 2**11},
-            {"hash_notes", "learn_topics", "draw_lessons", "draw_memory"},
-        ),
+        ({"N_BUCKETS": 2**11}, {"hash_notes", "learn_topics", "draw_lessons"}),
         # An early one: all that has to do with the projection.
         (
             {"N_COMPONENTS": 16},
@@ -161,7 +158,6 @@ def test_a_second_run_computes_nothing(
                 "place_groups",
                 "draw_groups",
                 "draw_distances",
-                "draw_memory",
             },
         ),
     ],
@@ -174,7 +170,13 @@ def test_another_constant_computes_what_depends_on_it(
 ) -> None:
     store, _ = done
 
-    assert computed(store, tmp_path, **given) == names
+    found = computed(store, tmp_path, **given)
+
+    if "BUDGET_MB" not in given:
+        # The memory that was measured again may be as before: none is added in a
+        # process that has been larger already.
+        found -= {"draw_memory"}
+    assert found == names
 
 
 def test_results_outlive_the_streams(tmp_path: Path) -> None:
