@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 
@@ -18,9 +17,3 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # These machines are shared and noisy: an example may take long for no fault of its own.
 hypothesis.settings.register_profile("cachekit", deadline=None)
 hypothesis.settings.load_profile("cachekit")
-
-
-def pytest_collection_finish() -> None:
-    """Have the collector pass by what was there before: thousands of tests."""
-    gc.collect()
-    gc.freeze()  # saves a twelfth of all time
