@@ -90,22 +90,18 @@ class Guard:
 
     def is_current(self, digest: Callable[[object], str]) -> bool:
         """Tell whether all is as it was; `digest` hashes the values again."""
-        return (
-            self._has_same_names()
-            and self._has_same_code()
-            and self._has_same_rest()
-            and (not self._values or self._has_same_values(digest))
-        )
-
-    # Plain loops: most of these lists are empty or short, and then a loop takes a third
-    # of the time of `all` with a generator or a `map`.
-
-    def _has_same_names(self) -> bool:
+        # Plain loops: most of these lists are empty or short, and then a loop takes a
+        # third of the time of `all` with a generator or a `map`.
         for space, names in self._spaces.values():
             for name, thing in names.items():
                 if space.get(name, MISSING) is not thing:
                     return False
-        return True
+        if not self._has_same_code():
+            return False
+        has_rest = self._classes or self._made or self._held or self._files
+        if has_rest and not self._has_same_rest():
+            return False
+        return not self._values or self._has_same_values(digest)
 
     def _has_same_code(self) -> bool:
         for function, code, defaults, keywords in self._functions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cachekit.errors import (
@@ -23,7 +24,7 @@ from cachekit.memoization.main_names import MainNames
 from cachekit.memoization.options import Policies
 from cachekit.memoization.tier import MemoryTier
 from cachekit.memoization.verbosity import logger_for
-from cachekit.serialization import Label, Seal, map_value, read_value
+from cachekit.serialization import Label, Seal, map_value, read_plain, read_value
 from cachekit.stores import EntryKey, Store
 from cachekit.stores.names import RECORD
 
@@ -70,7 +71,7 @@ class ReadableEntries:
 
     def look_up(self, key: EntryKey) -> Hit | None:
         """Return the value of an entry; None if there is none that can be used."""
-        since = self.usable_since(key)
+        since = self.usable_since(key) if self.needs_facts else ""
         if since is None:
             return None
         try:
@@ -168,6 +169,10 @@ class ReadableEntries:
         file = self.store.open(key)
         if file is None:
             return None
+        if type(file) is BytesIO:
+            hit = read_plain(file.getvalue(), self.seal(key))
+            if hit is not None:
+                return hit
         with file, reading_from(self.store, key):
             return (self.load(file, key),)
 

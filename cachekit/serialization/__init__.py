@@ -8,7 +8,12 @@ from cachekit.serialization.mapping import map_value
 from cachekit.serialization.persistence import dump, load
 from cachekit.serialization.signing import Label, Seal
 from cachekit.serialization.streams import CompressorWrapper, register_compressor
-from cachekit.serialization.values import read_value, write_value, write_value_to
+from cachekit.serialization.values import (
+    read_plain,
+    read_value,
+    write_value,
+    write_value_to,
+)
 
 __all__ = [
     "Codec",
@@ -23,6 +28,7 @@ __all__ = [
     "load",
     "map_value",
     "read_items",
+    "read_plain",
     "read_value",
     "register_compressor",
     "write_value",

@@ -141,11 +141,11 @@ def rebuild(
 
 
 def _names_any(stream: bytes, modules: Mapping[str, str]) -> bool:
-    # Numbers, texts and what is made of them have no class: nothing to search for.
-    return _STACK_GLOBAL in stream and any(name.encode() in stream for name in modules)
+    return STACK_GLOBAL in stream and any(name.encode() in stream for name in modules)
 
 
-_STACK_GLOBAL = pickle.STACK_GLOBAL[0]
+# Where a stream has no such byte, nothing is looked for by name.
+STACK_GLOBAL = pickle.STACK_GLOBAL[0]
 
 
 class Finder:

