@@ -122,14 +122,6 @@ def _read(store: Store, path: str) -> RunRecord | None:
             stacklevel=2,
         )
         return None
-    was_killed = record.status == "running" and _is_gone(record.process)
-    return replace(record, status="killed") if was_killed else record
-
-
-def _is_gone(process: str) -> bool:
-    """Tell whether the process of a run is known to be no more."""
-    try:
-        host, number, start = process.split(" ")
-        return processes.is_gone(host, int(number), start)
-    except ValueError:  # of a record from before
-        return False
+    if record.status == "running" and processes.is_named_one_gone(record.process):
+        return replace(record, status="killed")
+    return record

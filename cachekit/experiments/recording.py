@@ -150,11 +150,11 @@ class Recording:
         from cachekit.memoization.explaining import read_code
 
         versions = {key[:2]: key for key in self._calls}
-        store, found = self._memory.store, dict[str, str]()
+        store, libraries = self._memory.store, dict[str, str]()
         if store is not None:
             for code in read_many(store, list(versions.values()), read_code):
-                found |= environment.packages_of({} if code is None else code.libraries)
-        found |= environment.imported_packages()
+                libraries |= {} if code is None else code.libraries
+        found = environment.packages_of(libraries) | environment.imported_packages()
         return dict(sorted(found.items(), key=lambda one: one[0].lower()))
 
     def _describe_call(self, key: EntryKey, record: Any) -> CallRecord:

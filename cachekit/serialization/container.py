@@ -57,7 +57,7 @@ UNSIGNED = bytes(32)
 # An index of one chunk: a segment and its only entry; then how a trailer begins.
 _ONE_CHUNK_AND_PLACES = struct.Struct("<16sQIIQQQQQQ")
 _ONE_CHUNK_BYTES = _SEGMENT.size + _CHUNK.size
-_BEHIND_ONE_CHUNK = _ONE_CHUNK_BYTES + TRAILER.size
+BEHIND_ONE_CHUNK = _ONE_CHUNK_BYTES + TRAILER.size
 _NONE = NoCompression.name.encode().ljust(16, b"\0")
 
 # The end of the trailer: its checksum, and the magic.
@@ -114,7 +114,7 @@ def pack_around(
     """Return what is before and behind a container's one chunk, if it has no more."""
     size = len(stream)
     end = HEADER.size + size
-    header = HEADER.pack(MAGIC, VERSION, 0, end + _BEHIND_ONE_CHUNK)
+    header = HEADER.pack(MAGIC, VERSION, 0, end + BEHIND_ONE_CHUNK)
     one_chunk = (_NONE, size, 1, 1, HEADER.size, size, size, xxh3_64_intdigest(stream))
     places = (end, _ONE_CHUNK_BYTES)
     checked = _ONE_CHUNK_AND_PLACES.pack(*one_chunk, *places) + signature
@@ -145,7 +145,7 @@ def stream_alone(content: bytes) -> bytes | None:
     Most values are stored so. Of any other container, and of one that is damaged, it
     returns None: the usual way reads the one, and says of the other what is wrong.
     """
-    stream = content[HEADER.size : -_BEHIND_ONE_CHUNK]
+    stream = content[HEADER.size : -BEHIND_ONE_CHUNK]
     # To write it again, and compare, takes half the time of reading each number.
     header, behind = pack_around(stream, content[SIGNATURE])
     is_whole = stream and content.startswith(header) and content.endswith(behind)

@@ -18,7 +18,12 @@ from cachekit.errors import (
 )
 from cachekit.serialization import pickling, reading, writing
 from cachekit.serialization.codecs import Codec
-from cachekit.serialization.container import SMALL_CONTAINER, stream_alone
+from cachekit.serialization.container import (
+    BEHIND_ONE_CHUNK,
+    HEADER,
+    SMALL_CONTAINER,
+    stream_alone,
+)
 
 if TYPE_CHECKING:
     from cachekit.serialization.signing import Label, Seal
@@ -187,9 +192,13 @@ def read_plain(content: bytes, seal: Seal | Label | None = None) -> tuple[Any] |
     ContainerError
         If the value is not what the seal is for.
     """
-    is_small = len(content) < SMALL_CONTAINER
-    stream = stream_alone(content) if is_small else None
-    if stream is None or pickling.STACK_GLOBAL in stream:
+    if len(content) >= SMALL_CONTAINER:
+        return None
+    # First, so that others are not checked twice.
+    if content.find(pickling.STACK_GLOBAL, HEADER.size, -BEHIND_ONE_CHUNK) >= 0:
+        return None
+    stream = stream_alone(content)
+    if stream is None:
         return None
     if seal is not None:
         seal.check(content)

@@ -58,8 +58,17 @@ def start_of(pid: int) -> str:
 
 
 def name_of(pid: int) -> str:
-    """Return host, number and start of a process of this host, for `is_gone`."""
+    """Return host, number and start of a process of this host, as one text."""
     return f"{host()} {pid} {start_of(pid)}"
+
+
+def is_named_one_gone(name: str) -> bool:
+    """Tell whether a process is known to be no more, by what `name_of` said of it."""
+    try:
+        host_name, pid, start = name.split(" ")
+        return is_gone(host_name, int(pid), start)
+    except ValueError:  # it names none
+        return False
 
 
 def is_gone(host_name: str, pid: int, start: str) -> bool:

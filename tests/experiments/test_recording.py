@@ -143,17 +143,23 @@ def test_other_ways_to_leave(memory: Memory, error: BaseException, status: str) 
     assert only_run(memory).status == status
 
 
-def test_control_c_in_a_process_is_an_interruption(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "status", "has_end"),
+    [("SIGINT", "interrupted", True), ("SIGKILL", "killed", False)],
+)
+def test_a_signal_ends_the_run_of_a_process(
+    tmp_path: Path, name: str, status: str, has_end: bool
+) -> None:
     project = Project(tmp_path)
     project.write(
         "study.py",
-        """
+        f"""
         import os, signal
         from cachekit import Memory
         from cachekit.experiments import run
 
         with run("study", memory=Memory("store")):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.{name})
             signal.pause()
         """,
     )
@@ -167,9 +173,9 @@ def test_control_c_in_a_process_is_an_interruption(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert done.returncode == -signal.SIGINT
+    assert done.returncode == -signal.Signals[name]
     (found,) = runs(LocalStore(project.store))
-    assert found.status == "interrupted"
+    assert (found.status, found.has_end) == (status, has_end)
 
 
 def test_while_it_goes_on_it_is_running(memory: Memory) -> None:
@@ -205,35 +211,10 @@ def test_packages_are_those_of_the_code_too_where_nothing_is_computed(
     assert project.run("study.py") == ["&lt; True"]
     assert project.run("study.py") == ["&lt; False"]
 
-    first, second = runs(LocalStore(project.store))
-    assert first.packages["MarkupSafe"] == metadata.version("markupsafe")
-    assert second.packages == first.packages
-
-
-def test_one_whose_process_is_no_more_was_killed(tmp_path: Path) -> None:
-    project = Project(tmp_path)
-    project.write(
-        "study.py",
-        """
-        import os, signal
-        from cachekit import Memory
-        from cachekit.experiments import run
-
-        with run("study", memory=Memory("store")):
-            os.kill(os.getpid(), signal.SIGKILL)
-        """,
-    )
-
-    subprocess.run(
-        [sys.executable, "study.py"],
-        cwd=tmp_path,
-        env=project.environment(),
-        timeout=60,
-        check=False,
-    )
-
-    (found,) = runs(LocalStore(project.store))
-    assert (found.status, found.has_end) == ("killed", False)
+    again, before = runs(LocalStore(project.store))
+    assert (before.cache["misses"], again.cache["misses"]) == (1, 0)
+    assert before.packages["MarkupSafe"] == metadata.version("markupsafe")
+    assert again.packages == before.packages
 
 
 def test_what_another_machine_does_is_not_known(memory: Memory) -> None:

@@ -111,7 +111,6 @@ def test_digests_are_those_of_every_python_and_of_last_year() -> None:
     assert cases.all_digests() == golden
 
 
-@pytest.mark.slow
 def test_nesting_of_a_hundred_thousand_levels_is_hashed() -> None:
     value, other = cases.nested(100_000), cases.nested(100_001)
 
