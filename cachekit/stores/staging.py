@@ -97,13 +97,10 @@ class StagingArea:
 
     def publish(self, staged: str, final: str) -> bool:
         """Rename a staged folder to its final name; False if there is one already."""
-        if not self._durable:
-            try:
-                os.rename(staged, final)  # noqa: PTH104  (the usual case, in one call)
-            except OSError:
-                pass
-            else:
-                return True
+        if not self._durable and (
+            _is_renamed(staged, final) or _is_renamed_into_new(staged, final)
+        ):
+            return True
         return self._publish(Path(staged), Path(final))
 
     def _publish(self, staged: Path, final: Path) -> bool:
@@ -285,6 +282,24 @@ class LocalStaging(Staging):
         """Drop what was written; after a commit this does nothing."""
         if not self._is_published:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _is_renamed(staged: str, final: str) -> bool:
+    """Rename in one call, the usual case; False if that is not possible."""
+    try:
+        os.rename(staged, final)  # noqa: PTH104  (paths took half of the time)
+    except OSError:
+        return False
+    return True
+
+
+def _is_renamed_into_new(staged: str, final: str) -> bool:
+    """Rename into a folder that is not there yet, as those of a small store are not."""
+    try:
+        os.mkdir(os.path.dirname(final))  # noqa: PTH102, PTH120
+    except OSError:  # it is there, or those above it are not
+        return False
+    return _is_renamed(staged, final)
 
 
 def _sync(path: Path) -> None:
