@@ -5,6 +5,9 @@ Only one of them can create a file::
     <root>/.leases/
       <name>          host, process, its start and a nonce; touched by a heartbeat
       <name>.waits    the name that its owner waits for meanwhile, if any
+
+A lease is a symbolic link that leads nowhere, where there are such links: what it says
+is there as soon as it is, and it takes half as long as a file.
 """
 
 from __future__ import annotations
@@ -78,8 +81,7 @@ class FileLeases(Leases):
         me = who_am_i(os.getpid())
         lease = _FileLease(path, b"%s%x" % (me, next(_count)))
         try:
-            # Others of a group, if its folder is theirs too, see here who has died.
-            file = os.open(path, _NEW_FILE, 0o666)
+            _create(path, lease.text)
         except FileExistsError:
             if _read(path).startswith(me):  # of a turn of ours that was lost
                 _take_away(Path(path), _read(path))
@@ -89,15 +91,11 @@ class FileLeases(Leases):
             self._folder.mkdir(exist_ok=True)
             return self.acquire(name)
         try:
-            try:
-                os.write(file, lease.text)
-            finally:
-                os.close(file)
             heart.beat_for(lease)
             if self._swept_by != os.getpid():
                 self._swept_by = os.getpid()
                 self.sweep(_touched(Path(path)))
-        except BaseException:  # a full disk, Ctrl-C: it would be waited for
+        except BaseException:  # Ctrl-C: it would be waited for
             heart.stop_for(lease)
             with contextlib.suppress(OSError):
                 os.unlink(path)  # noqa: PTH108
@@ -147,7 +145,7 @@ class FileLeases(Leases):
             found = (self._folder / f"{name}.waits").read_text()
         except OSError:
             return None
-        return found if found and (self._folder / name).exists() else None
+        return found if found and os.path.lexists(self._base + name) else None
 
     def sweep(self, now: float) -> None:
         """Remove what dead processes have left.
@@ -176,7 +174,7 @@ class FileLeases(Leases):
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir():
                 if path.suffix == ".waits":
-                    if not path.with_suffix("").exists():
+                    if not os.path.lexists(path.with_suffix("")):
                         found.append((path, b""))
                     continue
                 text = _read(path)
@@ -195,7 +193,7 @@ class _FileLease(Lease):
 
     def beat(self) -> None:
         with contextlib.suppress(OSError):
-            os.utime(self.place)
+            os.utime(self.place, follow_symlinks=not _ARE_LINKS)
 
     def _is_mine(self) -> bool:
         return _read(self.place) == self.text
@@ -222,7 +220,7 @@ class _Seen:
     def is_lost(self, path: Path) -> bool:
         """Look again; tell whether its owner is dead, or silent for too long."""
         try:
-            touched = path.stat().st_mtime
+            touched = path.lstat().st_mtime
         except OSError:
             return False  # it was given back just now
         text = _read(path)
@@ -252,12 +250,13 @@ def _take_away(path: Path, text: bytes) -> bool:
     except OSError:
         return False
     with contextlib.suppress(OSError):
-        if _read(away) != text:  # a new owner was quicker: give it back
+        new = _read(away)
+        if new != text:  # a new owner was quicker: give it back
             with contextlib.suppress(OSError):
-                os.link(away, path)
+                _create(str(path), new)
         else:
             path.with_name(f"{path.name}.waits").unlink(missing_ok=True)
-        if away.is_dir():
+        if away.is_dir() and not away.is_symlink():
             shutil.rmtree(away)
         else:
             away.unlink()
@@ -271,7 +270,35 @@ def _touched(path: Path) -> float:
         return math.inf
 
 
+def _create(path: str, text: bytes) -> None:
+    """Make a lease that says something, unless there is one."""
+    if _ARE_LINKS:
+        try:
+            os.symlink(text, path)  # noqa: PTH211  (for each miss)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError:  # the file system has none, or all is refused
+            pass
+        else:
+            return
+    # Others of a group, if its folder is theirs too, see here who has died.
+    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        try:
+            os.write(file, text)
+        finally:
+            os.close(file)
+    except BaseException:  # a full disk, Ctrl-C: it would be waited for
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108
+        raise
+
+
 def _read(path: Path | str) -> bytes:
+    try:
+        return os.fsencode(os.readlink(path))  # noqa: PTH115
+    except OSError:  # a file, as where there are no links
+        pass
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
@@ -284,7 +311,8 @@ def _read(path: Path | str) -> bytes:
         os.close(file)
 
 
-_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+# Links that can be touched themselves; Windows has none.
+_ARE_LINKS = os.utime in os.supports_follow_symlinks
 
 heart = Heart(HEARTBEAT_SECONDS)
 _count = itertools.count()

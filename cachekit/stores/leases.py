@@ -191,7 +191,7 @@ class Heart:
 @functools.lru_cache(maxsize=1)
 def who_am_i(pid: int) -> bytes:
     """Return what begins the leases of this process: host, process, start, nonce."""
-    return f"{processes.name_of(pid)} {secrets.token_hex(8)}-".encode()
+    return f"{processes.name_of(pid)} {secrets.token_hex(4)}-".encode()
 
 
 class Notice:

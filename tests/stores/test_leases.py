@@ -45,6 +45,28 @@ def nothing() -> int | None:
     return None
 
 
+@pytest.fixture(params=["links", "files"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have leases be links, or files, as where no links can be made."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if request.param == "files":
+        monkeypatch.setattr(os, "symlink", refuse)
+    form: str = request.param
+    return form
+
+
+def say(lease: Path, text: str, form: str) -> None:
+    """Make a lease of another process, or change what one says."""
+    lease.unlink(missing_ok=True)
+    if form == "links":
+        lease.symlink_to(text)
+    else:
+        lease.write_text(text)
+
+
 def litter(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*"))
 
@@ -194,10 +216,17 @@ from pathlib import Path
 from cachekit.stores.file_leases import FileLeases
 folder = Path(sys.argv[1])
 leases = FileLeases(folder, lambda: folder.parent.mkdir(exist_ok=True))
+{before}
 lease = leases.acquire(sys.argv[2])
 {more}
 print("mine", flush=True)
 time.sleep(600)
+"""
+
+NO_LINKS = """
+def refuse(*_):
+    raise PermissionError(1, "Operation not permitted")
+os.symlink = refuse
 """
 
 
@@ -206,8 +235,8 @@ def owner(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start another process that takes a lease and keeps it."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(name: str, more: str = "") -> subprocess.Popen[str]:
-        program = textwrap.dedent(OWNER).format(more=more)
+    def start(name: str, *, before: str = "", more: str = "") -> subprocess.Popen[str]:
+        program = textwrap.dedent(OWNER).format(before=before, more=more)
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(folder), name],
             stdout=subprocess.PIPE,
@@ -290,16 +319,72 @@ def test_an_owner_with_a_pulse_is_not_silent(
 
 
 def test_an_owner_of_another_host_is_followed_after_its_silence(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "SILENT_SECONDS", 0.2)
     folder.mkdir(parents=True)
-    (folder / "key").write_text(f"elsewhere {os.getpid()} 5 ab")
+    say(folder / "key", f"elsewhere {os.getpid()} 5 ab", form)
 
     with flights_at(folder).turn("key", nothing) as turn:
         assert turn.hit is None
 
     assert litter(folder) == []
+
+
+def test_a_lease_says_who_has_it_until_it_is_given_back(
+    folder: Path, form: str
+) -> None:
+    first = FileLeases(folder, lambda: folder.parent.mkdir(parents=True, exist_ok=True))
+
+    lease = first.acquire("key")
+
+    assert lease is not None
+    path = folder / "key"
+    assert path.is_symlink() == (form == "links")
+    said = str(path.readlink()) if form == "links" else path.read_text()
+    assert said.startswith(f"{processes.name_of(os.getpid())} ")
+    os.utime(path, (0, 0), follow_symlinks=False)
+    lease.beat()
+    assert time.time() - path.lstat().st_mtime < 60
+    lease.release()
+    assert litter(folder) == []
+
+
+def test_a_process_waits_for_one_whose_leases_are_of_the_other_form(
+    owner: Callable[..., subprocess.Popen[str]],
+    folder: Path,
+    form: str,
+) -> None:
+    process = owner("key", before="" if form == "files" else NO_LINKS)
+
+    with flights_at(folder).turn("key", nothing, timeout=0.1) as turn:
+        assert turn.hit is None
+    assert (folder / "key").is_symlink() == (form == "files")
+    process.kill()
+    process.wait()
+    with flights_at(folder).turn("key", nothing) as turn:
+        assert turn.hit is None
+        assert len(litter(folder)) == 1
+    assert litter(folder) == []
+
+
+def test_a_link_that_is_no_lease_leads_to_nothing_that_is_changed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "SILENT_SECONDS", 0.1)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").write_text("kept")
+    before = theirs.stat().st_mtime_ns
+    folder.mkdir(parents=True)
+    (folder / "key").symlink_to(theirs)
+
+    with flights_at(folder).turn("key", nothing) as turn:
+        assert turn.hit is None
+        assert (theirs.stat().st_mtime_ns, litter(theirs)) == (before, ["file"])
+
+    assert litter(folder) == []
+    assert (theirs / "file").read_text() == "kept"
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "a b c d", "\0\xff" * 300])
@@ -325,26 +410,28 @@ def test_processes_that_need_each_others_key_do_not_wait_for_ever(
 
 
 def test_a_lease_that_another_has_taken_is_not_given_back(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "SILENT_SECONDS", 0.0)
     first = FileLeases(folder, lambda: folder.parent.mkdir(parents=True, exist_ok=True))
     lease = first.acquire("key")
     assert lease is not None
-    (folder / "key").write_text("elsewhere 1 2 ab")
+    say(folder / "key", "elsewhere 1 2 ab", form)
 
     lease.release()
 
     assert litter(folder) == ["key"]
 
 
-def test_a_new_owner_is_left_alone_by_one_who_looked_before(folder: Path) -> None:
+def test_a_new_owner_is_left_alone_by_one_who_looked_before(
+    folder: Path, form: str
+) -> None:
     folder.mkdir(parents=True)
-    (folder / "key").write_text("elsewhere 1 2 new")
+    say(folder / "key", "elsewhere 1 2 new", form)
 
     leases._take_away(folder / "key", b"elsewhere 1 2 old")
 
-    assert (folder / "key").read_text() == "elsewhere 1 2 new"
+    assert leases._read(folder / "key") == b"elsewhere 1 2 new"
     assert litter(folder) == ["key"]
 
 
@@ -414,6 +501,7 @@ def test_a_lease_that_a_full_disk_cut_off_is_not_left(
         raise OSError(28, "No space left on device")
 
     with flights.turn("other", nothing):
+        monkeypatch.setattr(os, "symlink", full)
         monkeypatch.setattr(os, "write", full)
         with flights.turn("key", nothing) as turn:
             assert turn.hit is None

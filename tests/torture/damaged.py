@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -34,14 +35,14 @@ def damaged(chance: random.Random, folder: Path) -> None:
     """Damage one file at a time: calls are answered, and the next run finds all."""
     whole, root = folder / "whole", folder / "damaged"
     _make_store(whole, folder)
-    files = sorted(path for path in whole.rglob("*") if path.is_file())
+    files = sorted(path for path in whole.rglob("*") if not path.is_dir())
     with (
         mock.patch.object(leases, "SILENT_SECONDS", SILENT_SECONDS),
         mock.patch.object(leases, "SILENT_BUT_RUNNING_SECONDS", SILENT_SECONDS),
     ):
         for path in files:
             for way, damage in WAYS.items():
-                shutil.copytree(whole, root)
+                shutil.copytree(whole, root, symlinks=True)
                 name = path.relative_to(whole).as_posix()
                 damage(root / name, chance)
                 counts["files damaged"] += 1
@@ -78,23 +79,34 @@ def _make_store(root: Path, folder: Path) -> None:
 # --- the six ways ---
 
 
-def _empty(path: Path, _: random.Random) -> None:
-    path.write_bytes(b"")
+def _content_of(path: Path) -> bytes:
+    """Return what a file holds, or a lease says, which may be a link."""
+    return os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
 
 
-def _truncate(path: Path, chance: random.Random) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(len(content))])
-
-
-def _flip(path: Path, chance: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+def _write(path: Path, content: bytes) -> None:
+    """Give a file other content; a link becomes a file."""
+    path.unlink()
     path.write_bytes(content)
 
 
+def _empty(path: Path, _: random.Random) -> None:
+    _write(path, b"")
+
+
+def _truncate(path: Path, chance: random.Random) -> None:
+    content = _content_of(path)
+    _write(path, content[: chance.randrange(len(content))])
+
+
+def _flip(path: Path, chance: random.Random) -> None:
+    content = bytearray(_content_of(path))
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    _write(path, bytes(content))
+
+
 def _append(path: Path, chance: random.Random) -> None:
-    path.write_bytes(path.read_bytes() + chance.randbytes(chance.randrange(1, 5000)))
+    _write(path, _content_of(path) + chance.randbytes(chance.randrange(1, 5000)))
 
 
 def _make_folder(path: Path, chance: random.Random) -> None:

@@ -92,4 +92,4 @@ def _may_stay(lease: Path) -> bool:
     Whoever dies between making a lease and writing his name into it leaves it empty,
     until somebody wants its key. What a dead one waited for is swept after his lease.
     """
-    return lease.suffix == ".waits" or lease.stat().st_size == 0
+    return lease.suffix == ".waits" or lease.lstat().st_size == 0
