@@ -17,7 +17,7 @@ from typing import Any
 
 from cachekit import __version__
 from cachekit.hashing import HASH_VERSION, main_name
-from cachekit.memoization.call import digest_of
+from cachekit.memoization.call import digest_of, is_small
 from cachekit.texts import cut, plain
 
 # What a person sees of an argument. Longer, and records outweigh results.
@@ -50,7 +50,9 @@ class Record:
     value : str or None
         Digest of the value, if it has one.
     items : dict of str to str
-        Digests of the items of a tuple or a dict, by place or key.
+        Digests of the items of a tuple or a dict, by place or key, but of small
+        numbers, flags and short texts: of an argument that is one of these, nobody can
+        tell where it is from.
     arrays : list of str
         Which of the items are plain arrays; that the value itself is one, an empty
         name says.
@@ -121,6 +123,7 @@ class Record:
                 self.host, self.python, self.cachekit, self.hash_version, self.main
             ),
             f'"value": {"null" if self.value is None else _quote(self.value)}',
+            f'"git": {"null" if self.git is None else _encode_git(*self.git.items())}',
             f"{self._encode_more()}}}\n",
         )
         return _NEXT.join(lines).encode()
@@ -128,10 +131,9 @@ class Record:
     def _encode_more(self) -> str:
         """Write the other fields, in which most records have nothing."""
         facts = vars(self)
-        more = {name: facts[name] for name in _NOTHING_MORE}
-        if more == _NOTHING_MORE:
+        if not any(map(facts.get, _MORE)):
             return _ENCODED_NOTHING_MORE
-        return _encode(more)[1:-1]
+        return _encode({name: facts[name] for name in _MORE})[1:-1]
 
     @classmethod
     def from_json(cls, content: bytes) -> Record:
@@ -232,13 +234,13 @@ _ADDED = {
     "git",
 }
 
-# The fields that `Record.to_json` does not write by hand, and what they are at first.
-_NOTHING_MORE: dict[str, Any] = {
-    one.name: one.default if one.default_factory is MISSING else one.default_factory()
+# The fields that `Record.to_json` does not write by hand; at first they are empty.
+_MORE = {
+    one.name: one.default_factory
     for one in fields(Record)
-    if one.name in _ADDED - {"main", "value"}
+    if one.default_factory is not MISSING
 }
-_ENCODED_NOTHING_MORE = _encode(_NOTHING_MORE)[1:-1]
+_ENCODED_NOTHING_MORE = _encode({name: make() for name, make in _MORE.items()})[1:-1]
 
 
 def _encode_arguments(arguments: Mapping[str, Mapping[str, str]]) -> str:
@@ -251,6 +253,11 @@ def _encode_arguments(arguments: Mapping[str, Mapping[str, str]]) -> str:
 
 def _encode_number(number: float) -> str:
     return repr(number) if math.isfinite(number) else _encode(number)
+
+
+@functools.lru_cache(maxsize=64, typed=True)
+def _encode_git(*facts: tuple[str, object]) -> str:
+    return _encode(dict(facts))
 
 
 @functools.lru_cache(maxsize=4)
@@ -288,8 +295,9 @@ def describe_arguments(
 def value_digests(value: Any) -> tuple[str | None, dict[str, str], list[str]]:
     """Return the digest of a result, those of its items, and which are of arrays.
 
-    The items are those of a tuple or a dict, by place or key. What has no digest has
-    None, or is left out: it is stored all the same.
+    The items are those of a tuple or a dict, by place or key, but for small numbers,
+    flags and short texts. What has no digest has None, or is left out: it is stored all
+    the same.
     """
     items: dict[str, str] = {}
     if isinstance(value, tuple) and len(value) <= MOST_ITEMS:
@@ -299,7 +307,7 @@ def value_digests(value: Any) -> tuple[str | None, dict[str, str], list[str]]:
     else:
         named = {}
     for name, item in named.items():
-        found = _digest_or_none(item)
+        found = None if is_small(item) else _digest_or_none(item)
         if found is not None:
             items[name] = found
     arrays = [name for name, item in named.items() if name and _is_array(item)]

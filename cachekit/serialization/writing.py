@@ -142,15 +142,7 @@ class Writer:
         is_small = not self._segments and 0 < len(stream) < SMALL_CONTAINER
         if not is_small or type(self._codec) is not NoCompression:
             return None
-        signature = self._seal.mark if isinstance(self._seal, Label) else UNSIGNED
-        header, behind = pack_around(stream, signature)
-        if isinstance(self._seal, Seal):
-            signed = self._seal.begin()
-            signed.update(stream)
-            signed.update(behind[: SIGNATURE.start])
-            signature = self._seal.signature(signed, header, END_MAGIC)
-            header, behind = pack_around(stream, signature)
-        return b"".join((header, stream, behind))
+        return pack_stream(stream, self._seal)
 
     def _trailer(self, header: bytes, index: bytes, offset: int) -> bytes:
         signature = UNSIGNED
@@ -233,6 +225,19 @@ class Writer:
             write_all(self._file, b"".join(self._unwritten))
         self._unwritten.clear()
         self._unwritten_bytes = 0
+
+
+def pack_stream(stream: bytes | bytearray, seal: Seal | Label | None) -> bytes:
+    """Return the whole container of a small stream that is not compressed."""
+    signature = seal.mark if isinstance(seal, Label) else UNSIGNED
+    header, behind = pack_around(stream, signature)
+    if isinstance(seal, Seal):
+        signed = seal.begin()
+        signed.update(stream)
+        signed.update(behind[: SIGNATURE.start])
+        signature = seal.signature(signed, header, END_MAGIC)
+        header, behind = pack_around(stream, signature)
+    return b"".join((header, stream, behind))
 
 
 class _Compressor:

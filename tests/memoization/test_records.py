@@ -41,14 +41,14 @@ def add(a: Any, b: Any) -> Any:
 def test_a_record_has_the_digests_of_the_value_and_its_items(memory: Memory) -> None:
     array = np.arange(10.0)
     pair = memory.cache(lambda: (array, "name"))
-    table = memory.cache(lambda: {"a": array, "b": [1], 3: "no name"})
+    table = memory.cache(lambda: {"a": array, "b": [1], "c": True, 3: "no name"})
     alone = memory.cache(lambda: array)
     for cached in (pair, table, alone):
         cached()
 
     found = record_of(pair)
     assert found.value == cachekit.digest((array, "name"))
-    assert found.items == {"0": cachekit.digest(array), "1": cachekit.digest("name")}
+    assert found.items == {"0": cachekit.digest(array)}
     assert found.arrays == ["0"]
     found = record_of(table)
     assert found.items == {"a": cachekit.digest(array), "b": cachekit.digest([1])}
@@ -69,17 +69,17 @@ class Nameless:
 
 
 def test_a_value_without_a_digest_is_stored_all_the_same(memory: Memory) -> None:
-    cached = memory.cache(lambda: (Nameless(), 1))
+    cached = memory.cache(lambda: (Nameless(), 1.5))
     cached()
 
     found = record_of(cached)
 
     assert found.value is None
-    assert found.items == {"1": cachekit.digest(1)}
+    assert found.items == {"1": cachekit.digest(1.5)}
 
 
 def test_a_long_tuple_has_no_digest_for_each_item(memory: Memory) -> None:
-    cached = memory.cache(lambda: tuple(range(10_000)))
+    cached = memory.cache(lambda: tuple(map(float, range(10_000))))
     cached()
 
     assert record_of(cached).items == {}

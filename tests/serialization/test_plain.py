@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import io
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from cachekit.serialization import (
     read_plain,
     read_value,
     write_value,
+    write_value_to,
+    writing,
 )
 
 ATOMS = st.one_of(
@@ -62,6 +65,85 @@ def test_plain_values_come_back(value: Any, seal: Label | Seal | None) -> None:
         assert b"\x93" in content
     else:
         assert (hit[0], type(hit[0])) == (value, type(value))
+
+
+class Kept:
+    """Takes files of an entry, and tells which were opened."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.opened = io.BytesIO()
+
+    def open(self, name: str) -> io.BytesIO:
+        self.opened.name = name
+        self.opened.close = lambda: None  # type: ignore[method-assign]
+        return self.opened
+
+    def write(self, name: str, content: bytes) -> None:
+        self.files[name] = content
+
+
+def stored(
+    value: object, seal: Label | Seal | None = None, compress: Any = False
+) -> bytes:
+    kept = Kept()
+    size = write_value_to(kept, "value", value, codec_from(compress), seal)
+    content = kept.files.get("value", kept.opened.getvalue())
+    assert size == len(content)
+    return content
+
+
+class Text(str):
+    """No plain text."""
+
+
+@pytest.mark.parametrize("seal", SEALS)
+@given(value=PLAIN)
+def test_plain_values_are_written_by_the_short_way_as_by_the_usual_one(
+    value: Any, seal: Label | Seal | None
+) -> None:
+    assert stored(value, seal) == packed(value, seal)
+
+
+SAME = "the same text"
+
+
+@pytest.mark.parametrize("compress", [False, "zstd"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        7,
+        True,
+        None,
+        (SAME, SAME, 1e300, -0.0, 1 << 5000),
+        {SAME: SAME, "b": b"x" * 4000},
+        {"a": np.arange(3), "b": np.float64(2)},
+        [Text("a"), "b"],
+        {1: [2], (3,): 4},
+        list(range(33)),
+        "a" * 4097,
+        "a" * 70_000,
+        ["a" * 40_000] * 2,
+        b"b" * (3 << 20),
+        print,
+        decimal.Decimal("0.1"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_every_value_is_written_as_by_the_usual_way(
+    value: object, compress: Any
+) -> None:
+    assert stored(value, compress=compress) == packed(value, compress=compress)
+
+
+@pytest.mark.parametrize("value", [3, "plain", (1, 2.5), {"a": None}, b"", []])
+def test_the_short_way_is_taken_to_write(
+    value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = packed(value)
+    monkeypatch.setattr(writing, "Writer", mock.Mock(side_effect=AssertionError))
+
+    assert stored(value) == expected
 
 
 @pytest.mark.parametrize("value", [3, "plain", (1, 2.5), {"a": [None, True]}, b"", []])
