@@ -93,7 +93,8 @@ def _key_of_small(
     function: str, fingerprint: str, names: tuple[str, ...], *values: object
 ) -> CallKey:
     # A loop that makes the same calls again has their keys in a fifth of the time.
-    return _key_of(function, fingerprint, dict(zip(names, values, strict=True)))
+    arguments = dict(zip(names, map(_digest_small, values), strict=True))
+    return key_of_digests(function, fingerprint, arguments)
 
 
 def changed_arguments(

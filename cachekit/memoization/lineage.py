@@ -10,7 +10,7 @@ import platform
 import re
 import reprlib
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -300,20 +300,27 @@ def value_digests(value: Any) -> tuple[str | None, dict[str, str], list[str]]:
     the same.
     """
     items: dict[str, str] = {}
-    if isinstance(value, tuple) and len(value) <= MOST_ITEMS:
-        named = {str(number): item for number, item in enumerate(value)}
-    elif type(value) is dict and len(value) <= MOST_ITEMS:
-        named = {name: item for name, item in value.items() if type(name) is str}
-    else:
-        named = {}
-    for name, item in named.items():
-        found = None if is_small(item) else _digest_or_none(item)
+    arrays: list[str] = []
+    for name, item in _items_of(value):
+        if is_small(item):
+            continue
+        found = _digest_or_none(item)
         if found is not None:
-            items[name] = found
-    arrays = [name for name, item in named.items() if name and _is_array(item)]
+            items[str(name)] = found
+        if name != "" and _is_array(item):
+            arrays.append(str(name))
     if _is_array(value):
         arrays.append("")
     return _digest_or_none(value), items, arrays
+
+
+def _items_of(value: Any) -> Iterable[tuple[int | str, object]]:
+    """Return the items of a tuple or a dict that is not too long, with their names."""
+    if isinstance(value, tuple) and len(value) <= MOST_ITEMS:
+        return enumerate(value)
+    if type(value) is dict and len(value) <= MOST_ITEMS:
+        return [(name, item) for name, item in value.items() if type(name) is str]
+    return ()
 
 
 def _is_array(value: object) -> bool:
@@ -357,8 +364,11 @@ def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _describe(value: object) -> str:
+def _describe(value: Any) -> str:
     """Describe a value in one short line, whatever its own code does."""
+    kind = type(value)
+    if kind is float or kind is bool or (kind is int and value.bit_length() <= 64):
+        return repr(value)
     try:
         text = _shape_or_text(value)
     except Exception as error:  # noqa: BLE001  (attributes and repr are user's code)
@@ -367,9 +377,6 @@ def _describe(value: object) -> str:
 
 
 def _shape_or_text(value: Any) -> str:
-    kind = type(value)
-    if kind is float or kind is bool or (kind is int and value.bit_length() <= 64):
-        return repr(value)
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape != ():  # its content would not fit
         dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""

@@ -6,7 +6,6 @@ import functools
 import os
 import subprocess
 import threading
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,12 @@ def commit_of(source: str, *, patience: float) -> dict[str, Any] | None:
         return None
     try:
         # Asked by this process: in a forked child the thread of its parent is not.
-        return _asked(root, os.getpid()).result(timeout=patience)
-    except (TimeoutError, RuntimeError):  # no threads can be started at the end
+        answer = _asked(root, os.getpid())
+    except RuntimeError:  # no threads can be started at the end
         return None
+    if not answer.is_there.is_set():
+        answer.is_there.wait(timeout=patience)
+    return answer.commit
 
 
 @functools.lru_cache(maxsize=1024)
@@ -54,12 +56,21 @@ def _repository_of(source: str) -> Path | None:
         return None
 
 
+class _Answer:
+    """What git says of a repository, once it has said it."""
+
+    def __init__(self) -> None:
+        self.is_there = threading.Event()
+        self.commit: dict[str, Any] | None = None
+
+
 @functools.lru_cache(maxsize=64)
-def _asked(root: Path, process: int) -> Future[dict[str, Any] | None]:  # noqa: ARG001
-    answer: Future[dict[str, Any] | None] = Future()
+def _asked(root: Path, process: int) -> _Answer:  # noqa: ARG001
+    answer = _Answer()
 
     def ask() -> None:
-        answer.set_result(_ask(root))
+        answer.commit = _ask(root)
+        answer.is_there.set()
 
     threading.Thread(target=ask, name="cachekit-git", daemon=True).start()
     return answer

@@ -139,10 +139,13 @@ class Running:
         scikit-learn's pipelines do: to fit it is what such a call is for, and who
         unpacks the result has the fitted one from a hit too.
         """
-        handed_back = [id(part) for part in value] if isinstance(value, tuple) else []
+        changed = changed_arguments(self.bound, self.key.arguments)
+        if not changed or not isinstance(value, tuple):
+            return changed
+        handed_back = {id(part) for part in value}
         return [
             name
-            for name in changed_arguments(self.bound, self.key.arguments)
+            for name in changed
             if not (
                 id(self.bound[name]) in handed_back and is_estimator(self.bound[name])
             )

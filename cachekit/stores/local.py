@@ -299,13 +299,10 @@ class LocalStore(Store):
 
     def _prepare(self) -> None:
         """Make the root, check that it is ours, sweep what dead processes left."""
-        if self._prepared_by == os.getpid():
-            try:
-                os.stat(f"{self._base}store.json")  # noqa: PTH116  (for each commit)
-            except OSError:
-                pass
-            else:
-                return
+        if self._prepared_by == os.getpid() and os.access(
+            f"{self._base}store.json", os.F_OK
+        ):
+            return
         self._staging.make_root()
         if not self._is_ours():
             self._make_ours()

@@ -243,20 +243,21 @@ class LocalStaging(Staging):
         if "/" in name:
             Path(self._folder, name).parent.mkdir(parents=True, exist_ok=True)
         # What `open` does, but for asking whether it is a terminal.
-        raw = io.FileIO(f"{self._folder}/{name}", "wb", opener=self._create)
+        raw = io.FileIO(self._create(name), "wb")
         return io.BufferedWriter(raw)
 
-    def _create(self, path: str, flags: int = _NEW_FILE) -> int:
+    def _create(self, name: str) -> int:
         """Create a file; a value is marked as one with nothing beside it."""
-        name = path[len(self._folder) + 1 :]
+        mode = 0o666
         if name == VALUE:
-            return os.open(path, flags, 0o666 | PLAIN)
-        self._is_plain = self._is_plain and name == RECORD
-        return os.open(path, flags, 0o666)
+            mode |= PLAIN
+        elif name != RECORD:
+            self._is_plain = False
+        return os.open(f"{self._folder}/{name}", _NEW_FILE, mode)
 
     def write(self, name: str, content: bytes) -> None:
         """Write one file of the entry, in three system calls."""
-        handle = self._create(f"{self._folder}/{name}")
+        handle = self._create(name)
         try:
             written = os.write(handle, content)
             while written < len(content):  # as when a disk fills
