@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -46,12 +48,12 @@ def commit_of(source: str, *, patience: float) -> dict[str, Any] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _repository_of(source: str) -> Path | None:
+def _repository_of(source: str) -> str | None:
     try:
         path = Path(source).absolute()
         inside = path.parent if path.is_file() else Path.cwd()
         folders = (inside, *inside.parents)
-        return next((f for f in folders if (f / ".git").exists()), None)
+        return next((str(f) for f in folders if (f / ".git").exists()), None)
     except (OSError, ValueError):  # no such folder any more, or an odd name
         return None
 
@@ -65,7 +67,7 @@ class _Answer:
 
 
 @functools.lru_cache(maxsize=64)
-def _asked(root: Path, process: int) -> _Answer:  # noqa: ARG001
+def _asked(root: str, process: int) -> _Answer:  # noqa: ARG001
     answer = _Answer()
 
     def ask() -> None:
@@ -76,7 +78,7 @@ def _asked(root: Path, process: int) -> _Answer:  # noqa: ARG001
     return answer
 
 
-def _ask(root: Path) -> dict[str, Any] | None:
+def _ask(root: str) -> dict[str, Any] | None:
     try:
         commit = _git(root, "rev-parse", "HEAD")
         changes = _git(root, "status", "--porcelain", "--untracked-files=no")
@@ -85,15 +87,26 @@ def _ask(root: Path) -> dict[str, Any] | None:
     return {"commit": commit, "is_dirty": bool(changes)}
 
 
-def git_command(folder: Path, *words: str) -> list[str]:
-    """Return a command of git, to be run for a folder without disturbing the user."""
+def git_command(folder: str | Path, *words: str) -> list[str]:
+    """Return a command of git, to be run for a folder without disturbing the user.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no git.
+    """
+    # Looked for here: when `subprocess` does that, it changes the filters of warnings,
+    # which are those of all threads, and then sets them back.
+    git = shutil.which("git")
+    if git is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no such program", "git")
     # Without locks: a commit of the user's at this moment is not disturbed. Without
     # the program that a repository may name to watch its files.
     options = ["--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder)]
-    return ["git", *options, *words]
+    return [git, *options, *words]
 
 
-def _git(root: Path, *words: str) -> str:
+def _git(root: str, *words: str) -> str:
     done = subprocess.run(
         git_command(root, *words),
         capture_output=True,

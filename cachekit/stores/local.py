@@ -216,8 +216,14 @@ class LocalStore(Store):
 
     def stage(self, key: EntryKey) -> Staging:
         """Start to write an entry."""
-        self._prepare()
-        return LocalStaging(self._staging, f"{self._base}{key.path}")
+        if self._prepared_by != os.getpid():
+            self._prepare()
+        path = f"{self._base}{key.path}"
+        try:
+            return LocalStaging(self._staging, path, self._prepare)
+        except FileNotFoundError:  # the store was removed
+            self._prepare()
+            return LocalStaging(self._staging, path, self._prepare)
 
     def delete(self, key: EntryKey) -> None:
         """Remove an entry: away in one rename, then file by file."""

@@ -15,6 +15,7 @@ import itertools
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -95,11 +96,17 @@ class StagingArea:
         if not path.exists():
             self.write(path, content)
 
-    def publish(self, staged: str, final: str) -> bool:
-        """Rename a staged folder to its final name; False if there is one already."""
-        if not self._durable and (
-            _is_renamed(staged, final) or _is_renamed_into_new(staged, final)
-        ):
+    def publish(self, staged: str, final: str, prepare: Callable[[], object]) -> bool:
+        """Rename a staged folder to its final name; False if there is one already.
+
+        `prepare` is called if that takes more than one call: the store may be gone, all
+        but what is staged.
+        """
+        if not self._durable and _is_renamed(staged, final):
+            return True
+        if os.path.isdir(staged):  # noqa: PTH112
+            prepare()
+        if not self._durable and _is_renamed_into_new(staged, final):
             return True
         return self._publish(Path(staged), Path(final))
 
@@ -222,11 +229,16 @@ class LocalStaging(Staging):
         Where to write.
     final : str
         Where the entry is to appear.
+    prepare : callable
+        Makes what a store has above its entries, if that is gone.
     """
 
-    def __init__(self, area: StagingArea, final: str) -> None:
+    def __init__(
+        self, area: StagingArea, final: str, prepare: Callable[[], object]
+    ) -> None:
         self._area = area
         self._final = final
+        self._prepare = prepare
         self._folder = area.new_folder()
         self._is_published = False
         self._is_plain = True  # but for a value and a record there is nothing
@@ -269,7 +281,9 @@ class LocalStaging(Staging):
         """Publish the entry; return False if another writer was first."""
         if not self._is_plain:
             unmark(Path(self._folder, VALUE))
-        self._is_published = self._area.publish(self._folder, self._final)
+        self._is_published = self._area.publish(
+            self._folder, self._final, self._prepare
+        )
         return self._is_published
 
     def replace(self) -> None:

@@ -336,6 +336,22 @@ def test_a_file_that_git_does_not_know_leaves_it_clean(repository: Path) -> None
 
 
 @needs_git
+def test_git_is_asked_without_a_change_to_the_filters_of_warnings(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They are those of the whole process: another thread may be changing them too.
+    changes: list[str] = []
+    monkeypatch.setattr(
+        "warnings._filters_mutated",
+        lambda: changes.append(threading.current_thread().name),
+    )
+
+    assert commit_of(str(repository / "package" / "code.py"), patience=30) is not None
+
+    assert changes == []
+
+
+@needs_git
 def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     (tmp_path / "code.py").write_text("")
