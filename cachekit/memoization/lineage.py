@@ -246,8 +246,10 @@ _ENCODED_NOTHING_MORE = _encode({name: make() for name, make in _MORE.items()})[
 def _encode_arguments(arguments: Mapping[str, Mapping[str, str]]) -> str:
     described = []
     for name, facts in arguments.items():
-        texts = [f"{_quote(what)}: {_quote(text)}" for what, text in facts.items()]
-        described.append(f"{_quote(name)}: {{{_NEXT.join(texts)}}}")
+        text = f'{_quote(name)}: {{"digest": {_quote(facts["digest"])}'
+        if "repr" in facts:
+            text += f'{_NEXT}"repr": {_quote(facts["repr"])}'
+        described.append(text + "}")
     return f"{{{_NEXT.join(described)}}}"
 
 

@@ -23,7 +23,7 @@ from cachekit.stores.names import RECORD
 
 T = TypeVar("T")
 
-# Hits are noted, and counted when there are so many.
+# Calls are noted, and counted when there are so many.
 MOST_RECENT = 1000
 
 # The clock is looked at for one hit of so many: it takes half as long as all the rest.
@@ -90,6 +90,7 @@ class CallCounter:
         """Begin to count, as a new process does: what was before is its parent's."""
         self._lock = threading.RLock()  # a signal handler may call too
         self._recent: deque[EntryKey] = deque()
+        self._computed: deque[tuple[str, float]] = deque()
         self._hits: Counter[EntryKey] = Counter()
         self._unsaved: Counter[EntryKey] = Counter()
         self._misses: Counter[str] = Counter()
@@ -111,10 +112,9 @@ class CallCounter:
 
     def miss(self, function: str, seconds: float) -> None:
         """Count a call that was computed."""
-        with self._lock:
-            self._misses[function] += 1
-            self._unsaved_misses[function] += 1
-            self._seconds_computed += seconds
+        self._computed.append((function, seconds))
+        if len(self._computed) >= MOST_RECENT:
+            self._count_recent()
         if self._clock() >= self._due:
             self._save_now()
 
@@ -171,10 +171,15 @@ class CallCounter:
     def _count_recent(self) -> None:
         # A signal handler in the midst of this may have taken the last one.
         with self._lock, contextlib.suppress(IndexError):
-            while True:
+            while self._recent:
                 key = self._recent.popleft()
                 self._hits[key] += 1
                 self._unsaved[key] += 1
+            while True:
+                function, seconds = self._computed.popleft()
+                self._misses[function] += 1
+                self._unsaved_misses[function] += 1
+                self._seconds_computed += seconds
 
 
 _all_counters: weakref.WeakSet[CallCounter] = weakref.WeakSet()

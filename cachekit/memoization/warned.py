@@ -31,6 +31,7 @@ class WarningNotes:
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._show = warnings.showwarning
+        self._ours = self._noted  # the method anew each time would be another object
         self._calls = 0
         self.begin_in_process()
 
@@ -43,15 +44,15 @@ class WarningNotes:
         with self._lock:
             self._calls += 1
             # Whoever catches warnings puts back what was there, which may be us.
-            if warnings.showwarning != self._noted:
+            if warnings.showwarning is not self._ours:
                 self._show = warnings.showwarning
-                warnings.showwarning = self._noted
+                warnings.showwarning = self._ours
 
     def end(self) -> None:
         """Note warnings no more, if this was the last call."""
         with self._lock:
             self._calls -= 1
-            if self._calls == 0 and warnings.showwarning == self._noted:
+            if self._calls == 0 and warnings.showwarning is self._ours:
                 warnings.showwarning = self._show
 
     def _noted(

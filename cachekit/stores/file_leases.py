@@ -92,8 +92,8 @@ class FileLeases(Leases):
             return self.acquire(name)
         try:
             heart.beat_for(lease)
-            if self._swept_by != os.getpid():
-                self._swept_by = os.getpid()
+            if self._swept_by != lease.process:
+                self._swept_by = lease.process
                 self.sweep(_touched(Path(path)))
         except BaseException:  # Ctrl-C: it would be waited for
             heart.stop_for(lease)

@@ -182,7 +182,12 @@ class SingleFlight:
         hit = None
         try:
             for leases in self.leases:
-                hit = self._turn_at(leases, name, flight, look_up, until)
+                lease = leases.acquire(name)
+                if lease is None:
+                    hit = self._wait_at(leases, name, flight, look_up, until)
+                else:
+                    flight.leases.append(lease)
+                    hit = look_up() if leases.looks_again else None
                 if hit is not None:
                     break
         except Exception as error:  # noqa: BLE001  (a lease is advice)
@@ -192,7 +197,7 @@ class SingleFlight:
             return Turn(hit)
         return Turn(None, end)
 
-    def _turn_at(
+    def _wait_at(
         self,
         leases: Leases,
         name: str,
@@ -200,10 +205,6 @@ class SingleFlight:
         look_up: Callable[[], H | None],
         until: float | None,
     ) -> H | None:
-        lease = leases.acquire(name)
-        if lease is not None:
-            flight.leases.append(lease)
-            return look_up() if leases.looks_again else None
         with self._waiting_for(name, flight.owner) as is_in_vain:
             return None if is_in_vain else leases.wait(name, look_up, until, flight)
 

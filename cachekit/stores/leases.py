@@ -150,21 +150,25 @@ class Heart:
 
     def beat_for(self, lease: Lease) -> None:
         """Show it of this lease from now on."""
-        with self._lock:
-            self._held[lease.place] = weakref.ref(lease)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._beat, name="cachekit-leases", daemon=True
-                )
-                try:
-                    self._thread.start()
-                except RuntimeError:  # there are too many, or Python is about to exit
-                    self._thread = None
+        self._held[lease.place] = weakref.ref(lease)
+        if self._thread is None:
+            self._start()
 
     def stop_for(self, lease: Lease) -> None:
         """Leave this lease alone."""
+        self._held.pop(lease.place, None)
+
+    def _start(self) -> None:
         with self._lock:
-            self._held.pop(lease.place, None)
+            if self._thread is not None:  # another was quicker
+                return
+            self._thread = threading.Thread(
+                target=self._beat, name="cachekit-leases", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many, or Python is about to exit
+                self._thread = None
 
     def _beat(self) -> None:
         while True:
@@ -178,13 +182,12 @@ class Heart:
     def _living(self) -> list[Lease]:
         """Return the leases that are held, and forget those that are lost."""
         living = []
-        with self._lock:
-            for place, held in list(self._held.items()):
-                lease = held()
-                if lease is None:
-                    del self._held[place]
-                else:
-                    living.append(lease)
+        for place, held in list(self._held.items()):
+            lease = held()
+            if lease is not None:
+                living.append(lease)
+            elif self._held.get(place) is held:  # and not a new one's
+                self._held.pop(place, None)
         return living
 
 
