@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import shutil
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any
+
+from cachekit.stores import processes
 
 # A repository that takes longer to tell its state is not waited for.
 TIMEOUT_SECONDS = 10.0
@@ -39,7 +40,7 @@ def commit_of(source: str, *, patience: float) -> dict[str, Any] | None:
         return None
     try:
         # Asked by this process: in a forked child the thread of its parent is not.
-        answer = _asked(root, os.getpid())
+        answer = _asked(root, processes.this())
     except RuntimeError:  # no threads can be started at the end
         return None
     if not answer.is_there.is_set():

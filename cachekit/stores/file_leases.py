@@ -78,7 +78,7 @@ class FileLeases(Leases):
             If none can be written there.
         """
         path = self._base + name
-        me = who_am_i(os.getpid())
+        me = who_am_i(processes.this())
         lease = _FileLease(path, b"%s%x" % (me, next(_count)))
         try:
             _create(path, lease.text)
@@ -202,7 +202,7 @@ class _FileLease(Lease):
         heart.stop_for(self)
         # Nobody takes over what is as young as that; then its text need not be read.
         is_young = time.monotonic() - self._since < SILENT_SECONDS / 2
-        if self.process == os.getpid() and (is_young or self._is_mine()):
+        if self.process == processes.this() and (is_young or self._is_mine()):
             try:  # noqa: SIM105  (for each miss)
                 os.unlink(self.place)  # noqa: PTH108  (half the time of a Path's)
             except OSError:

@@ -42,7 +42,7 @@ class Lease(ABC):
     def __init__(self, place: str, text: bytes) -> None:
         self.place = place
         self.text = text
-        self.process = os.getpid()
+        self.process = processes.this()
 
     @abstractmethod
     def beat(self) -> None:

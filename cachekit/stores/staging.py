@@ -78,7 +78,7 @@ class StagingArea:
         return folder
 
     def _new_name(self) -> str:
-        return f"{self._base}{_process(os.getpid())}.{next(_numbers):x}"
+        return f"{self._base}{_process(processes.this())}.{next(_numbers):x}"
 
     def write(self, path: Path, content: bytes) -> None:
         """Publish a single file whole."""
