@@ -127,6 +127,8 @@ class Entries(ReadableEntries):
         elif self.tier is not None and not self.maps and call.files is None:
             since = lineage.timestamp(call.started) if self.needs_facts else ""
             self.tier.put(call.key.entry, value, since, drops=drops)
+        if call.files is None and not self.maps:
+            return None
         return self._as_stored(call)
 
     def _as_stored(self, call: Running) -> Hit | None:

@@ -87,7 +87,7 @@ class ReadableEntries:
 
     def look_again(self, key: EntryKey) -> Hit | None:
         """Look up while another may be computing; what is damaged was told before."""
-        since = self.usable_since(key)
+        since = self.usable_since(key) if self.needs_facts else ""
         if since is None:
             return None
         try:

@@ -187,10 +187,6 @@ class FileLeases(Leases):
 
 
 class _FileLease(Lease):
-    def __init__(self, place: str, text: bytes) -> None:
-        super().__init__(place, text)
-        self._since = time.monotonic()
-
     def beat(self) -> None:
         with contextlib.suppress(OSError):
             os.utime(self.place, follow_symlinks=not _ARE_LINKS)
@@ -201,7 +197,7 @@ class _FileLease(Lease):
     def release(self) -> None:
         heart.stop_for(self)
         # Nobody takes over what is as young as that; then its text need not be read.
-        is_young = time.monotonic() - self._since < SILENT_SECONDS / 2
+        is_young = time.monotonic() - self._taken < SILENT_SECONDS / 2
         if self.process == processes.this() and (is_young or self._is_mine()):
             try:  # noqa: SIM105  (for each miss)
                 os.unlink(self.place)  # noqa: PTH108  (half the time of a Path's)

@@ -43,6 +43,7 @@ class Lease(ABC):
         self.place = place
         self.text = text
         self.process = processes.this()
+        self._taken = time.monotonic()
 
     @abstractmethod
     def beat(self) -> None:

@@ -486,8 +486,11 @@ def test_a_result_that_cannot_leave_a_worker_is_an_error_that_names_the_item(
     def lock(x: int) -> Any:
         return threading.Lock() if x else None
 
+    cached = cache(memory, lock)
+    cached(0)  # no worker is to be at it when the others are killed
+
     with pytest.raises(TypeError, match="pickle") as caught:
-        cache(memory, lock).map([0, 1], n_jobs=2)
+        cached.map([0, 1], n_jobs=2)
 
     assert "item 1: 1" in caught.value.__notes__[-1]
 
