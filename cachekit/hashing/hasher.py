@@ -17,7 +17,6 @@ memo, straight into the hash::
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
@@ -95,13 +94,10 @@ def digest_with(value: object, form_of: Callable[[Any], Form]) -> str:
         kind = type(value)
         if kind in ATOMS:
             return _digest_atom(value).hex()
-        if kind is tuple or kind is list:
-            if _is_small(value):  # type: ignore[arg-type]
-                return _digest_small(value).hex()
-            if _is_plain(value):  # type: ignore[arg-type]
-                content = blake3()
-                _write_plain(value, content.update)
-                return content.hexdigest(DIGEST_BYTES)
+        if (kind is tuple or kind is list) and _is_plain(value):  # type: ignore[arg-type]
+            content = blake3()
+            _write_plain(value, content.update)
+            return content.hexdigest(DIGEST_BYTES)
         for _ in range(ATTEMPTS - 1):
             try:
                 return _digest_nodes(value, form_of)
@@ -360,7 +356,9 @@ class Nodes:
         if kind in ATOMS:
             return _digest_atom(value)
         if (kind is tuple or kind is list) and _is_small(value):  # type: ignore[arg-type]
-            return _digest_small(value)
+            content = blake3()
+            _write_plain(value, content.update)
+            return content.digest(DIGEST_BYTES)
         return self.digest(value)
 
     def digest_buffer(self, buffer: Buffer) -> bytes:
@@ -415,15 +413,6 @@ def _digest_blocks(buffer: Buffer, content: blake3) -> bytes:
 
 def _digest_atom(value: object) -> bytes:
     return blake3(pickle.dumps(value, 5)).digest(DIGEST_BYTES)
-
-
-def _digest_small(value: object) -> bytes:
-    """Digest a few atoms as `_write_plain` would, in memory: a fifth faster."""
-    stream = io.BytesIO()
-    pickler = pickle.Pickler(stream, 5)
-    pickler.fast = True
-    pickler.dump(value)
-    return blake3(stream.getvalue()).digest(DIGEST_BYTES)
 
 
 def _write_plain(value: object, write: Callable[[bytes], object]) -> None:
