@@ -12,8 +12,10 @@ import __future__
 import ast
 import functools
 import linecache
+import os
 import sys
 import textwrap
+import threading
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -249,8 +251,8 @@ _MOST_FILES = 1000
 
 def _parse(filename: str, text: str, future: int, by_cells: bool) -> _ParsedFile | None:
     try:
-        tree = ast.parse(text)
-        code: Any = _WithoutImports().visit(ast.parse(text)) if by_cells else text
+        tree = _tree_of(text)
+        code: Any = _WithoutImports().visit(_tree_of(text)) if by_cells else text
         module = compile(code, filename, "exec", flags=future, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # A notebook's magics, a file that is no Python, an expression without end.
@@ -267,6 +269,34 @@ def _parse(filename: str, text: str, future: int, by_cells: bool) -> _ParsedFile
     # Where Python ends a line; `splitlines` would at a form feed too.
     lines = [line + "\n" for line in text.split("\n")]
     return _ParsedFile(lines, codes, nodes, _bindings(tree))
+
+
+def _tree_of(text: str) -> ast.Module:
+    """Parse in one thread at a time.
+
+    Before 3.11.8 and 3.12.2, Python counts the depth of all trees that are made at once
+    as that of one, and raises SystemError (https://github.com/python/cpython/issues/106905).
+    """
+    with _parsing:
+        for _ in range(_MOST_ATTEMPTS):
+            try:
+                return ast.parse(text)
+            except SystemError:  # somebody else has parsed meanwhile
+                continue
+        return ast.parse(text)
+
+
+_parsing = threading.RLock()  # what is collected meanwhile may parse too
+_MOST_ATTEMPTS = 10
+
+
+def _begin_in_child() -> None:
+    global _parsing
+    _parsing = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_in_child)
 
 
 class _WithoutImports(ast.NodeTransformer):

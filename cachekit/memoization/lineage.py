@@ -123,7 +123,7 @@ class Record:
                 self.host, self.python, self.cachekit, self.hash_version, self.main
             ),
             f'"value": {"null" if self.value is None else _quote(self.value)}',
-            f'"git": {"null" if self.git is None else _encode_git(*self.git.items())}',
+            f'"git": {_encode_git(self.git)}',
             f"{self._encode_more()}}}\n",
         )
         return _NEXT.join(lines).encode()
@@ -246,10 +246,8 @@ _ENCODED_NOTHING_MORE = _encode({name: make() for name, make in _MORE.items()})[
 def _encode_arguments(arguments: Mapping[str, Mapping[str, str]]) -> str:
     described = []
     for name, facts in arguments.items():
-        text = f'{_quote(name)}: {{"digest": {_quote(facts["digest"])}'
-        if "repr" in facts:
-            text += f'{_NEXT}"repr": {_quote(facts["repr"])}'
-        described.append(text + "}")
+        texts = [f"{_quote(what)}: {_quote(text)}" for what, text in facts.items()]
+        described.append(f"{_quote(name)}: {{{_NEXT.join(texts)}}}")
     return f"{{{_NEXT.join(described)}}}"
 
 
@@ -257,9 +255,14 @@ def _encode_number(number: float) -> str:
     return repr(number) if math.isfinite(number) else _encode(number)
 
 
-@functools.lru_cache(maxsize=64, typed=True)
-def _encode_git(*facts: tuple[str, object]) -> str:
-    return _encode(dict(facts))
+def _encode_git(git: dict[str, Any] | None) -> str:
+    if git is None:
+        return "null"
+    commit, is_dirty = git.get("commit"), git.get("is_dirty")
+    if type(commit) is str and type(is_dirty) is bool and len(git) == 2:
+        dirty = "true" if is_dirty else "false"
+        return f'{{"commit": {_quote(commit)}{_NEXT}"is_dirty": {dirty}}}'
+    return _encode(git)
 
 
 @functools.lru_cache(maxsize=4)

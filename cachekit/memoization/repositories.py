@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import shutil
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any
-
-from cachekit.stores import processes
 
 # A repository that takes longer to tell its state is not waited for.
 TIMEOUT_SECONDS = 10.0
@@ -39,8 +38,7 @@ def commit_of(source: str, *, patience: float) -> dict[str, Any] | None:
     if root is None:
         return None
     try:
-        # Asked by this process: in a forked child the thread of its parent is not.
-        answer = _asked(root, processes.this())
+        answer = _asked(root)
     except RuntimeError:  # no threads can be started at the end
         return None
     if not answer.is_there.is_set():
@@ -68,7 +66,7 @@ class _Answer:
 
 
 @functools.lru_cache(maxsize=64)
-def _asked(root: str, process: int) -> _Answer:  # noqa: ARG001
+def _asked(root: str) -> _Answer:
     answer = _Answer()
 
     def ask() -> None:
@@ -77,6 +75,11 @@ def _asked(root: str, process: int) -> _Answer:  # noqa: ARG001
 
     threading.Thread(target=ask, name="cachekit-git", daemon=True).start()
     return answer
+
+
+# In a forked child the thread that asks is not.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_asked.cache_clear)
 
 
 def _ask(root: str) -> dict[str, Any] | None:

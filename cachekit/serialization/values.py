@@ -272,7 +272,7 @@ def _is_plain(value: Any) -> bool:
 # What is written by the short way, and read by it, as `read_plain` does.
 MOST_PARTS = 32
 LONGEST_TEXT = 4096
-_NUMBERS = {int, float, complex, bool, type(None)}
+_NUMBERS = {int, float, bool, type(None)}
 _TEXTS = {str, bytes}
 _NUMBERS_AND_TEXTS = _NUMBERS | _TEXTS
 

@@ -13,6 +13,7 @@ is there as soon as it is, and it takes half as long as a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import math
 import os
@@ -47,6 +48,9 @@ SILENT_BUT_RUNNING_SECONDS = 60.0
 # host, and knows nothing of its own leases from before.
 FOREIGN_SECONDS = 24 * 3600
 
+# How often a lease is tried to be made where another removes the folder.
+MOST_ATTEMPTS = 10
+
 # How often a waiting process looks, at first and later.
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.1
@@ -67,7 +71,8 @@ class FileLeases(Leases):
         self._folder = folder
         self._base = f"{folder}{os.sep}"
         self._prepare = prepare
-        self._swept_by: int | None = None
+        self._create = _create_file
+        self._begun_by: int | None = None
 
     def acquire(self, name: str) -> Lease | None:
         """Take a lease; None if another has it.
@@ -77,30 +82,48 @@ class FileLeases(Leases):
         OSError
             If none can be written there.
         """
-        path = self._base + name
-        me = who_am_i(processes.this())
+        process = os.getpid()
+        path, me = self._base + name, who_am_i(process)
         lease = _FileLease(path, b"%s%x" % (me, next(_count)))
+        for _ in range(MOST_ATTEMPTS):
+            if self._begun_by != process:
+                self._begin(me)
+                self._begun_by = process
+            try:
+                self._create(path, lease.text)
+                heart.beat_for(lease)
+                return lease
+            except FileExistsError:
+                found = _read(path)
+                if found.startswith(me):  # of a turn of ours that was lost
+                    _take_away(Path(path), found)
+                return None
+            except FileNotFoundError:  # the folder was removed
+                self._begun_by = None
+            except BaseException:  # Ctrl-C: it would be waited for
+                heart.stop_for(lease)
+                if _read(path) == lease.text:
+                    _unlink(path)
+                raise
+        raise FileNotFoundError(
+            errno.ENOENT, "it is removed again and again", str(self._folder)
+        )
+
+    def _begin(self, me: bytes) -> None:
+        """Make the folder, find out whether leases can be links there, and sweep it."""
+        self._prepare()
+        self._folder.mkdir(exist_ok=True)
+        trial = f"{self._base}.{secrets.token_hex(8)}"
         try:
-            _create(path, lease.text)
-        except FileExistsError:
-            if _read(path).startswith(me):  # of a turn of ours that was lost
-                _take_away(Path(path), _read(path))
-            return None
-        except FileNotFoundError:
-            self._prepare()
-            self._folder.mkdir(exist_ok=True)
-            return self.acquire(name)
-        try:
-            heart.beat_for(lease)
-            if self._swept_by != lease.process:
-                self._swept_by = lease.process
-                self.sweep(_touched(Path(path)))
-        except BaseException:  # Ctrl-C: it would be waited for
-            heart.stop_for(lease)
-            with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108
-            raise
-        return lease
+            create = _create_link
+            if not _is_link_made(trial, me):
+                _unlink(trial)
+                create = _create_file
+                create(trial, me)
+            self._create = create
+            self.sweep(_touched(Path(trial)))
+        finally:
+            _unlink(trial)
 
     def wait(
         self,
@@ -189,20 +212,16 @@ class FileLeases(Leases):
 class _FileLease(Lease):
     def beat(self) -> None:
         with contextlib.suppress(OSError):
-            os.utime(self.place, follow_symlinks=not _ARE_LINKS)
+            _touch(self.place)
 
     def _is_mine(self) -> bool:
         return _read(self.place) == self.text
 
     def release(self) -> None:
-        heart.stop_for(self)
         # Nobody takes over what is as young as that; then its text need not be read.
-        is_young = time.monotonic() - self._taken < SILENT_SECONDS / 2
-        if self.process == processes.this() and (is_young or self._is_mine()):
-            try:  # noqa: SIM105  (for each miss)
-                os.unlink(self.place)  # noqa: PTH108  (half the time of a Path's)
-            except OSError:
-                pass
+        is_young = time.monotonic() - self.taken < SILENT_SECONDS / 2
+        if heart.stop_for(self) and (is_young or self._is_mine()):
+            _unlink(self.place)
 
 
 class _Seen:
@@ -246,10 +265,9 @@ def _take_away(path: Path, text: bytes) -> bool:
     except OSError:
         return False
     with contextlib.suppress(OSError):
-        new = _read(away)
-        if new != text:  # a new owner was quicker: give it back
-            with contextlib.suppress(OSError):
-                _create(str(path), new)
+        if _read(away) != text:  # a new owner was quicker: give it back
+            with contextlib.suppress(OSError, NotImplementedError):
+                os.link(away, path, follow_symlinks=False)
         else:
             path.with_name(f"{path.name}.waits").unlink(missing_ok=True)
         if away.is_dir() and not away.is_symlink():
@@ -266,17 +284,13 @@ def _touched(path: Path) -> float:
         return math.inf
 
 
-def _create(path: str, text: bytes) -> None:
-    """Make a lease that says something, unless there is one."""
-    if _ARE_LINKS:
-        try:
-            os.symlink(text, path)  # noqa: PTH211  (for each miss)
-        except (FileExistsError, FileNotFoundError):
-            raise
-        except OSError:  # the file system has none, or all is refused
-            pass
-        else:
-            return
+def _create_link(path: str, text: bytes) -> None:
+    """Make a lease, unless there is one, as a link."""
+    os.symlink(text, path)  # noqa: PTH211  (for each miss)
+
+
+def _create_file(path: str, text: bytes) -> None:
+    """Make a lease, unless there is one, as a file."""
     # Others of a group, if its folder is theirs too, see here who has died.
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
@@ -284,10 +298,30 @@ def _create(path: str, text: bytes) -> None:
             os.write(file, text)
         finally:
             os.close(file)
-    except BaseException:  # a full disk, Ctrl-C: it would be waited for
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108
+    except BaseException:  # cut off, it would not be known as one's own
+        _unlink(path)
         raise
+
+
+def _is_link_made(path: str, text: bytes) -> bool:
+    """Try whether a link can be made, touched and read."""
+    try:
+        _create_link(path, text)
+        _touch(path)
+    except (OSError, NotImplementedError):  # as with some that are mounted by FUSE
+        return False
+    return _read(path) == text
+
+
+def _touch(path: str) -> None:
+    os.utime(path, follow_symlinks=not os.path.islink(path))  # noqa: PTH114
+
+
+def _unlink(path: str) -> None:
+    try:  # noqa: SIM105  (for each miss)
+        os.unlink(path)  # noqa: PTH108  (half the time of a Path's)
+    except OSError:
+        pass
 
 
 def _read(path: Path | str) -> bytes:
@@ -306,9 +340,6 @@ def _read(path: Path | str) -> bytes:
     finally:
         os.close(file)
 
-
-# Links that can be touched themselves; Windows has none.
-_ARE_LINKS = os.utime in os.supports_follow_symlinks
 
 heart = Heart(HEARTBEAT_SECONDS)
 _count = itertools.count()

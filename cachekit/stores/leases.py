@@ -37,13 +37,17 @@ class Lease(ABC):
         Where it is, unlike that of any other.
     text : bytes
         What this process has written there.
+
+    Attributes
+    ----------
+    taken : float
+        When, by the monotonic clock.
     """
 
     def __init__(self, place: str, text: bytes) -> None:
         self.place = place
         self.text = text
-        self.process = processes.this()
-        self._taken = time.monotonic()
+        self.taken = time.monotonic()
 
     @abstractmethod
     def beat(self) -> None:
@@ -155,9 +159,13 @@ class Heart:
         if self._thread is None:
             self._start()
 
-    def stop_for(self, lease: Lease) -> None:
-        """Leave this lease alone."""
+    def stop_for(self, lease: Lease) -> bool:
+        """Leave this lease alone; False if it is not of this process."""
+        held = self._held.get(lease.place)
+        if held is None or held() is not lease:
+            return False
         self._held.pop(lease.place, None)
+        return True
 
     def _start(self) -> None:
         with self._lock:
@@ -183,12 +191,14 @@ class Heart:
     def _living(self) -> list[Lease]:
         """Return the leases that are held, and forget those that are lost."""
         living = []
-        for place, held in list(self._held.items()):
+        for place, held in self._held.copy().items():
             lease = held()
             if lease is not None:
                 living.append(lease)
-            elif self._held.get(place) is held:  # and not a new one's
-                self._held.pop(place, None)
+                continue
+            gone = self._held.pop(place, None)
+            if gone is not None and gone is not held:  # of a new lease
+                self._held.setdefault(place, gone)
         return living
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from cachekit.stores import processes, statistics
+from cachekit.stores import statistics
 from cachekit.stores.base import Staging, Store, absent_entry
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight, single_flight_at
@@ -216,7 +216,7 @@ class LocalStore(Store):
 
     def stage(self, key: EntryKey) -> Staging:
         """Start to write an entry."""
-        if self._prepared_by != processes.this():
+        if self._prepared_by != os.getpid():
             self._prepare()
         path = f"{self._base}{key.path}"
         try:
@@ -305,7 +305,7 @@ class LocalStore(Store):
 
     def _prepare(self) -> None:
         """Make the root, check that it is ours, sweep what dead processes left."""
-        if self._prepared_by == processes.this() and os.access(
+        if self._prepared_by == os.getpid() and os.access(
             f"{self._base}store.json", os.F_OK
         ):
             return
@@ -313,7 +313,7 @@ class LocalStore(Store):
         if not self._is_ours():
             self._make_ours()
         self._staging.sweep()
-        self._prepared_by = processes.this()
+        self._prepared_by = os.getpid()
 
     def _make_ours(self) -> None:
         """Make the root a store; only a folder of its own is to be passed by."""

@@ -25,11 +25,6 @@ def host() -> str:
     return f"{name}.{uuid.getnode():x}"
 
 
-def this() -> int:
-    """Return the number of this process, as `os.getpid`, without a system call."""
-    return _this
-
-
 def is_running(pid: int) -> bool:
     """Tell whether a process of this host is there."""
     if os.name == "nt":  # where a signal of 0 would end it
@@ -84,15 +79,3 @@ def is_gone(host_name: str, pid: int, start: str) -> bool:
         return True
     now = start_of(pid)
     return "-" not in (start, now) and start != now
-
-
-_this = os.getpid()
-
-
-def _begin_in_child() -> None:
-    global _this
-    _this = os.getpid()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_in_child)

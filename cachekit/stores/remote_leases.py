@@ -20,6 +20,7 @@ import hashlib
 import io
 import itertools
 import math
+import os
 import threading
 import time
 import weakref
@@ -37,7 +38,7 @@ from cachekit.stores.leases import (
     owner_of,
     who_am_i,
 )
-from cachekit.stores.processes import is_gone, this
+from cachekit.stores.processes import is_gone
 from cachekit.stores.service import Service
 
 H = TypeVar("H")
@@ -140,7 +141,7 @@ class ServiceLeases(Leases):
     def _take_away(self, path: str, text: bytes) -> bool:
         """Remove a lease that was judged lost; False if another is about to."""
         claim = f"{path}.{hashlib.sha256(text).hexdigest()[:16]}.lost"
-        mine = io.BytesIO(who_am_i(this()))
+        mine = io.BytesIO(who_am_i(os.getpid()))
         if not self._service.put(claim, mine, new=True):
             return False
         try:
@@ -165,9 +166,10 @@ class ServiceLeases(Leases):
 class _ServiceLease(Lease):
     def __init__(self, service: Service, background: Background, name: str) -> None:
         self.path = _path(name)
-        mine = b"%s%x" % (who_am_i(this()), next(_count))
+        mine = b"%s%x" % (who_am_i(os.getpid()), next(_count))
         # Services with one URL may be two, by their options.
         super().__init__(f"{service.client.url}/{self.path} {mine.decode()}", mine)
+        self.process = os.getpid()
         self._service = service
         self._background = background
         self._shown = time.monotonic()
@@ -189,7 +191,7 @@ class _ServiceLease(Lease):
 
     def release(self) -> None:
         heart.stop_for(self)
-        if self.process == this():
+        if self.process == os.getpid():
             self._background.run(self._remove)
 
     def release_if_had(self) -> None:
@@ -249,7 +251,7 @@ def _is_held_here(text: bytes) -> bool:
 
 
 def _is_of_this_process(text: bytes) -> bool:
-    return text.startswith(who_am_i(this()))
+    return text.startswith(who_am_i(os.getpid()))
 
 
 def _without_beats(text: bytes) -> bytes:

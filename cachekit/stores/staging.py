@@ -78,7 +78,7 @@ class StagingArea:
         return folder
 
     def _new_name(self) -> str:
-        return f"{self._base}{_process(processes.this())}.{next(_numbers):x}"
+        return f"{self._base}{_process(os.getpid())}.{next(_numbers):x}"
 
     def write(self, path: Path, content: bytes) -> None:
         """Publish a single file whole."""
@@ -99,8 +99,8 @@ class StagingArea:
     def publish(self, staged: str, final: str, prepare: Callable[[], object]) -> bool:
         """Rename a staged folder to its final name; False if there is one already.
 
-        `prepare` is called if that takes more than one call: the store may be gone, all
-        but what is staged.
+        `prepare` is called unless one rename is enough: the store may be gone, all but
+        what is staged.
         """
         if not self._durable and _is_renamed(staged, final):
             return True

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import gc
 import pickle
+import threading
+import time
 import zoneinfo
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from cachekit.errors import UnhashableArgument
-from cachekit.hashing import Code, boundary, digest, tables
+from cachekit.hashing import Code, boundary, digest, syntax, tables
 from cachekit.hashing.guard import Guard
 from cachekit.hashing.hasher import RECURSION_LIMIT
 
@@ -163,3 +168,51 @@ def test_a_keyword_default_that_changes_in_place_is_seen() -> None:
     function.__kwdefaults__["power"] = 2
 
     assert code.fingerprint() != before
+
+
+@pytest.fixture
+def other_threads_run_often() -> Iterator[None]:
+    """Have the others run in the midst of what makes many objects."""
+
+    def let_others_run(*_: object) -> None:
+        time.sleep(0.0002)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(let_others_run)
+    gc.set_threshold(50)
+    yield
+    gc.set_threshold(*before)
+    gc.callbacks.remove(let_others_run)
+
+
+@pytest.mark.usefixtures("other_threads_run_often")
+def test_threads_may_parse_at_once() -> None:
+    # Python 3.11.7 raises SystemError where two do.
+    line = (
+        "def f(a, b=[1, {2: (3, [4])}]): return [a + (b * (a - [d for d in a if d]))]"
+    )
+    text = "x = " + "((" * 30 + "1" + "))" * 30 + f"\n{line}" * 30
+    start = threading.Barrier(4)
+
+    def parse(_: int) -> int:
+        start.wait()
+        return sum(syntax._parse("mine.py", text, 0, False) is not None for _ in "1234")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(parse, range(4))) == [4] * 4
+
+
+def test_a_tree_that_another_has_disturbed_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disturbed = iter([SystemError("AST constructor recursion depth mismatch")])
+
+    def parse(text: str) -> object:
+        for error in disturbed:
+            raise error
+        return text.upper()
+
+    monkeypatch.setattr("ast.parse", parse)
+    tree: object = syntax._tree_of("abc")
+
+    assert tree == "ABC"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,8 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
     if request.param == "files":
         monkeypatch.setattr(os, "symlink", refuse)
+    elif os.utime not in os.supports_follow_symlinks:
+        pytest.skip("leases are no links here")
     form: str = request.param
     return form
 
@@ -366,6 +369,79 @@ def test_a_process_waits_for_one_whose_leases_are_of_the_other_form(
         assert turn.hit is None
         assert len(litter(folder)) == 1
     assert litter(folder) == []
+
+
+def test_where_links_cannot_be_touched_leases_are_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch = os.utime
+
+    def touch_files(path: Any, *args: Any, **options: Any) -> None:
+        if Path(path).is_symlink():
+            raise FileNotFoundError(2, "No such file or directory")
+        touch(path, *args, **options)
+
+    monkeypatch.setattr(os, "utime", touch_files)
+
+    with flights_at(folder).turn("key", nothing):
+        assert (folder / "key").is_file()
+        assert litter(folder) == ["key"]
+
+
+def test_where_links_only_seem_to_fail_leases_are_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "symlink", fail)
+
+    with flights_at(folder).turn("key", nothing):
+        assert litter(folder) == ["key"]
+
+
+def test_an_interrupt_as_soon_as_there_is_a_lease_leaves_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases_there = FileLeases(folder, lambda: folder.parent.mkdir(exist_ok=True))
+    first = leases_there.acquire("first")
+    assert first is not None
+    first.release()
+    create = leases_there._create
+
+    def create_and_stop(path: str, text: bytes) -> None:
+        create(path, text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(leases_there, "_create", create_and_stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        leases_there.acquire("key")
+
+    assert litter(folder) == []
+
+
+def test_a_folder_that_is_removed_is_made_again_but_not_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flights = flights_at(folder)
+    with flights.turn("first", nothing):
+        pass
+    shutil.rmtree(folder)
+    with flights.turn("second", nothing):
+        assert litter(folder) == ["second"]
+
+    def removed(_: str, __: bytes) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    (found,) = flights.leases
+    monkeypatch.setattr(leases, "_create_link", removed)
+    monkeypatch.setattr(leases, "_create_file", removed)
+    monkeypatch.setattr(found, "_create", removed)
+    with pytest.raises(FileNotFoundError):
+        found.acquire("third")
+    with flights.turn("third", nothing) as turn:
+        assert turn.hit is None
 
 
 def test_a_link_that_is_no_lease_leads_to_nothing_that_is_changed(

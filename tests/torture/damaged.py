@@ -30,6 +30,8 @@ MISSING = 11  # a process that is dead holds its lease
 
 SILENT_SECONDS = 0.05
 
+LONGEST_LINK = 1000
+
 
 def damaged(chance: random.Random, folder: Path) -> None:
     """Damage one file at a time: calls are answered, and the next run finds all."""
@@ -85,9 +87,14 @@ def _content_of(path: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Give a file other content; a link becomes a file."""
+    """Give a file other content; a link leads elsewhere, or becomes a file."""
+    can_be_link = content and b"\0" not in content and len(content) < LONGEST_LINK
+    was_link = path.is_symlink()
     path.unlink()
-    path.write_bytes(content)
+    if was_link and can_be_link:
+        path.symlink_to(os.fsdecode(content))
+    else:
+        path.write_bytes(content)
 
 
 def _empty(path: Path, _: random.Random) -> None:

@@ -89,7 +89,8 @@ def _assert_swept(root: Path, killed: int) -> None:
 def _may_stay(lease: Path) -> bool:
     """Tell whether nobody can know yet that a file in ``.leases`` is a dead one's.
 
-    Whoever dies between making a lease and writing his name into it leaves it empty,
-    until somebody wants its key. What a dead one waited for is swept after his lease.
+    Where leases are files, whoever dies between making one and writing his name into it
+    leaves it empty, until somebody wants its key. What a dead one waited for is swept
+    after his lease.
     """
     return lease.suffix == ".waits" or lease.lstat().st_size == 0
