@@ -319,10 +319,10 @@ def _is_renamed_into_new(staged: str, final: str) -> bool:
 
 def _sync(path: Path) -> None:
     """Wait until the disk has a file, or the names in a folder."""
-    is_folder = path.is_dir()
-    if is_folder and os.name == "nt":  # which cannot be asked for that
+    is_windows = os.name == "nt"
+    if is_windows and path.is_dir():  # for which it cannot be asked
         return
-    file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    file = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(file)
     finally:

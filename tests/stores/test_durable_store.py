@@ -110,3 +110,18 @@ def test_what_cannot_be_synced_is_not_published(
 
     assert digests(store) == [key_of(1).digest]
     assert list(store.root.glob(".staging/*")) == []
+
+
+@unix_only
+def test_a_folder_that_comes_back_while_it_is_synced_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path / "store", durable=True)
+    commit(store, key_of())
+
+    # Another clears it as it is looked at, and a third makes it again.
+    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    store.delete(key_of())
+    monkeypatch.undo()
+
+    assert digests(store) == []
