@@ -120,7 +120,7 @@ def test_a_folder_that_comes_back_while_it_is_synced_is_no_error(
     commit(store, key_of())
 
     # Another clears it as it is looked at, and a third makes it again.
-    monkeypatch.setattr(Path, "is_dir", lambda _: False)
+    monkeypatch.setattr(Path, "is_dir", lambda path: path.name == ".staging")
     store.delete(key_of())
     monkeypatch.undo()
 
