@@ -27,14 +27,21 @@ def is_alone() -> bool:
 _depth = 0
 
 
+def depth_in_loky() -> int:
+    """Return how many of loky's workers are above this process, itself one of them."""
+    # Another thread may be importing it just now: then it has no depth yet.
+    loky = sys.modules.get("loky.process_executor")
+    depth: int = getattr(loky, "_CURRENT_DEPTH", 0)
+    return depth
+
+
 def is_importing_in_worker() -> bool:
     """Tell whether this is a worker that is importing a module just now.
 
     A loop at the top of that module would run in each worker that imports it for a
     task, and would start workers that import it as well.
     """
-    loky = sys.modules.get("loky.process_executor")
-    if loky is None or loky._CURRENT_DEPTH == 0:
+    if depth_in_loky() == 0:
         return False
     frame: FrameType | None = sys._getframe()
     while frame is not None:

@@ -85,8 +85,7 @@ def is_constant(thing: Any) -> bool:
         return all(map(is_constant, thing))
     if type(thing) in _CONSTANTS or isinstance(thing, pathlib.PurePath):
         return True
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(thing, (numpy.generic, numpy.dtype))
+    return isinstance(thing, (_numpys("generic"), _numpys("dtype")))
 
 
 def is_users_part(part: Any, is_told: bool, package: str) -> bool:
@@ -163,10 +162,15 @@ def _is_part(step: _Step, package: str) -> bool:
 
 
 def _is_numpys(part: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and (
-        type(part) is numpy.ndarray or isinstance(part, numpy.ufunc)
-    )
+    return type(part) is _numpys("ndarray") or isinstance(part, _numpys("ufunc"))
+
+
+def _numpys(name: str) -> Any:
+    """Return a type of numpy's; an empty tuple if there is none yet.
+
+    Another thread may be importing numpy just now.
+    """
+    return getattr(sys.modules.get("numpy"), name, ())
 
 
 def _can_change(step: _Step) -> bool:

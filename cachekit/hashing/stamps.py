@@ -95,8 +95,8 @@ def _is_library_closure(obj: object) -> bool:
 
 def _is_special_array(obj: object) -> bool:
     """Tell whether it is a subclass of numpy's array, which pickles no attributes."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(obj, numpy.ndarray):
+    numpy = sys.modules.get("numpy")  # which another thread may be importing just now
+    if numpy is None or not isinstance(obj, getattr(numpy, "ndarray", ())):
         return False
     return type(obj) not in (numpy.ndarray, numpy.memmap)
 

@@ -173,10 +173,10 @@ def _holds_maps(value: Any) -> bool:
 
 
 def _is_plain_array(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
+    # Another thread may be importing numpy just now.
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)
     return (
-        numpy is not None
-        and type(value) is numpy.ndarray
+        type(value) is ndarray
         and not value.dtype.hasobject
         and value.dtype.names is None  # which can be changed in place
     )

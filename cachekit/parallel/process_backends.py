@@ -7,7 +7,6 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
-import sys
 import threading
 import warnings
 from abc import abstractmethod
@@ -251,8 +250,7 @@ class MultiprocessingBackend(ProcessBackend):
 
     def _obstacle(self) -> str | None:
         """Say why no processes can be started here."""
-        loky = sys.modules.get("loky.process_executor")
-        if loky is not None and loky._CURRENT_DEPTH > 0:
+        if nesting.depth_in_loky() > 0:
             return "be nested"
         return super()._obstacle()
 

@@ -22,8 +22,8 @@ def is_subclass(found: object, base: type) -> bool:
 
 def is_numpy(name: str, value: object) -> bool:
     """Tell whether a value is of one of numpy's types, without importing numpy."""
-    numpy = sys.modules.get("numpy")  # otherwise there is none
-    return numpy is not None and isinstance(value, getattr(numpy, name))
+    # If it is not imported, or another thread does so just now, there is none.
+    return isinstance(value, getattr(sys.modules.get("numpy"), name, ()))
 
 
 def name_of(found: Any) -> str:

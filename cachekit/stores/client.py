@@ -241,9 +241,10 @@ _making_clients = threading.RLock()
 def _begin_anew_in_child() -> None:
     global _making_clients
     _making_clients = threading.RLock()
-    fsspec_asyn = sys.modules.get("fsspec.asyn")
-    if fsspec_asyn is not None:  # another thread may have held its lock
-        fsspec_asyn.reset_lock()
+    # Another thread may have held its lock, or have been importing it.
+    reset = getattr(sys.modules.get("fsspec.asyn"), "reset_lock", None)
+    if reset is not None:
+        reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -123,7 +123,8 @@ class Sending:
 
 def _may_be_terminated() -> bool:
     module = sys.modules.get("multiprocessing.process")
-    return module is not None and bool(module.current_process().daemon)
+    current_process = getattr(module, "current_process", None)  # half imported, perhaps
+    return current_process is not None and bool(current_process().daemon)
 
 
 def sending_between(near: Store, far: Store) -> Sending:
