@@ -178,8 +178,11 @@ def _replayed(folder: Path, contents: dict[str, bytes]) -> Work:
     A look-up, a lease, a second look-up, a folder with files that is renamed, and the
     lease given back.
     """
-    folder.mkdir()
-    names = (f"{folder}/{number}" for number in count())
+    # As entries are kept: few in one folder, and what is being written elsewhere.
+    folders = [folder / f"{number:02x}" for number in range(256)]
+    for one in (*folders, folder / "leases", folder / "staging"):
+        one.mkdir(parents=True)
+    numbers = count()
     new = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 
     def make(path: str, content: bytes) -> None:
@@ -192,15 +195,17 @@ def _replayed(folder: Path, contents: dict[str, bytes]) -> Work:
             os.open(path, os.O_RDONLY)
 
     def write() -> str:
-        name = next(names)
+        number = next(numbers)
+        name = f"{folder}/{number % 256:02x}/{number}"
+        lease, staged = f"{folder}/leases/{number}", f"{folder}/staging/{number}"
         look_up(f"{name}/value")
-        os.symlink("host process start nonce", f"{name}.lease")  # noqa: PTH211
+        os.symlink("host process start nonce", lease)  # noqa: PTH211
         look_up(f"{name}/value")
-        os.mkdir(f"{name}.part")  # noqa: PTH102  (what the machine can do)
+        os.mkdir(staged)  # noqa: PTH102  (what the machine can do)
         for file, content in contents.items():
-            make(f"{name}.part/{file}", content)
-        os.rename(f"{name}.part", name)  # noqa: PTH104
-        os.unlink(f"{name}.lease")  # noqa: PTH108
+            make(f"{staged}/{file}", content)
+        os.rename(staged, name)  # noqa: PTH104
+        os.unlink(lease)  # noqa: PTH108
         return name
 
     return Work(write, lambda name: len(list(Path(name).iterdir())) == len(contents))
