@@ -8,6 +8,7 @@ import multiprocessing.connection
 import os
 import pickle
 import threading
+import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ from cachekit.parallel.tasks import short_call
 
 # A worker process that has nothing to do for so long ends.
 IDLE_SECONDS = 300
+
+# So long it is waited until it is known which process has died.
+SECONDS_TO_NOTE = 1.0
 
 # Where numerical libraries read how many threads they may use.
 THREAD_LIMITS = (
@@ -132,7 +136,14 @@ class ProcessBackend(ParallelBackendBase):
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return what came of a batch."""
-        return out.result().unpack()
+        try:
+            return out.result().unpack()
+        except BrokenExecutor:
+            # The executor wakes who waits before it calls back, which notes who died.
+            until = time.monotonic() + SECONDS_TO_NOTE
+            while not self.died and time.monotonic() < until:
+                time.sleep(0.001)
+            raise
 
     def _cannot_send(self, batch: Any, error: Exception) -> pickle.PicklingError:
         """Return the error that says which task it is that cannot be sent."""

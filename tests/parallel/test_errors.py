@@ -20,6 +20,7 @@ import pytest
 
 from cachekit.parallel import Parallel, delayed, parallel_config
 from cachekit.parallel.backends import ThreadingBackend
+from cachekit.parallel.process_backends import ProcessBackend
 
 PROCESSES = ["loky", "multiprocessing"]
 WORKERS = ["loky", "multiprocessing", "threading"]
@@ -268,6 +269,25 @@ def test_a_worker_that_dies_is_named_with_its_task_and_its_exit_code(
     said = f"{caught.value} {caught.value.__notes__}"
     assert "task 2: die(2" in said
     assert code in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="dies as POSIX does")
+@pytest.mark.parametrize("backend", PROCESSES)
+def test_a_worker_that_dies_is_named_though_that_is_noted_late(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = ProcessBackend._note_deaths
+
+    def note_late(self: ProcessBackend) -> None:
+        time.sleep(0.2)  # no event says that the loop has heard of it
+        note(self)
+
+    monkeypatch.setattr(ProcessBackend, "_note_deaths", note_late)
+
+    with pytest.raises(BrokenExecutor) as caught:
+        Parallel(n_jobs=2, backend=backend)(delayed(die)(n, "exit") for n in range(6))
+
+    assert "task 2: die(2" in str(caught.value.__notes__)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="dies as POSIX does")
