@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Future
 from multiprocessing import TimeoutError as TaskTimeout
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pytest
 
 from cachekit.parallel import Parallel, delayed, parallel_config
 from cachekit.parallel.backends import ThreadingBackend
-from cachekit.parallel.process_backends import ProcessBackend
+from cachekit.parallel.process_backends import MultiprocessingBackend
 
 PROCESSES = ["loky", "multiprocessing"]
 WORKERS = ["loky", "multiprocessing", "threading"]
@@ -271,23 +271,19 @@ def test_a_worker_that_dies_is_named_with_its_task_and_its_exit_code(
     assert code in said
 
 
-@pytest.mark.skipif(os.name == "nt", reason="dies as POSIX does")
-@pytest.mark.parametrize("backend", PROCESSES)
-def test_a_worker_that_dies_is_named_though_that_is_noted_late(
-    backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    note = ProcessBackend._note_deaths
+def test_who_hears_of_a_death_first_waits_until_it_is_known_who_died() -> None:
+    backend = MultiprocessingBackend()
+    backend.died = {}
+    outcome: Future[Any] = Future()
+    outcome.set_exception(BrokenExecutor())
+    noting = threading.Timer(0.1, setattr, (backend, "died", {1: 7}))
+    noting.start()
 
-    def note_late(self: ProcessBackend) -> None:
-        time.sleep(0.2)  # no event says that the loop has heard of it
-        note(self)
+    with pytest.raises(BrokenExecutor):
+        backend.retrieve_result_callback(outcome)
 
-    monkeypatch.setattr(ProcessBackend, "_note_deaths", note_late)
-
-    with pytest.raises(BrokenExecutor) as caught:
-        Parallel(n_jobs=2, backend=backend)(delayed(die)(n, "exit") for n in range(6))
-
-    assert "task 2: die(2" in str(caught.value.__notes__)
+    assert backend.died == {1: 7}
+    noting.join()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="dies as POSIX does")
