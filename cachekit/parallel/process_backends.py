@@ -8,7 +8,6 @@ import multiprocessing.connection
 import os
 import pickle
 import threading
-import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -26,8 +25,8 @@ from cachekit.parallel.tasks import short_call
 # A worker process that has nothing to do for so long ends.
 IDLE_SECONDS = 300
 
-# So long it is waited until it is known which process has died.
-SECONDS_TO_NOTE = 1.0
+# Of two threads that ask how a process ended, the system tells only one.
+_asks_how_it_ended = threading.Lock()
 
 # Where numerical libraries read how many threads they may use.
 THREAD_LIMITS = (
@@ -136,14 +135,7 @@ class ProcessBackend(ParallelBackendBase):
 
     def retrieve_result_callback(self, out: Any) -> Any:
         """Return what came of a batch."""
-        try:
-            return out.result().unpack()
-        except BrokenExecutor:
-            # The executor wakes who waits before it calls back, which notes who died.
-            until = time.monotonic() + SECONDS_TO_NOTE
-            while not self.died and time.monotonic() < until:
-                time.sleep(0.001)
-            raise
+        return out.result().unpack()
 
     def _cannot_send(self, batch: Any, error: Exception) -> pickle.PicklingError:
         """Return the error that says which task it is that cannot be sent."""
@@ -165,7 +157,8 @@ class ProcessBackend(ParallelBackendBase):
             sharing.release(packed)
         error = None if out.cancelled() else out.exception()
         if isinstance(error, BrokenExecutor):
-            self._note_deaths()
+            with _asks_how_it_ended:
+                self._note_deaths()
         elif error is None:
             batch.forget_arguments()  # now, for they may be large, and more are to come
         callback(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import os
 import pickle
@@ -271,19 +272,44 @@ def test_a_worker_that_dies_is_named_with_its_task_and_its_exit_code(
     assert code in said
 
 
-def test_who_hears_of_a_death_first_waits_until_it_is_known_who_died() -> None:
-    backend = MultiprocessingBackend()
-    backend.died = {}
-    outcome: Future[Any] = Future()
-    outcome.set_exception(BrokenExecutor())
-    noting = threading.Timer(0.1, setattr, (backend, "died", {1: 7}))
-    noting.start()
+class DeadProcess:
+    """One that has ended; of two threads that ask how, only the first is told."""
 
-    with pytest.raises(BrokenExecutor):
-        backend.retrieve_result_callback(outcome)
+    pid = 1
+    exitcode: int | None = None
+
+    def __init__(self) -> None:
+        self.sentinel, writer = os.pipe()
+        os.close(writer)  # it is over
+        self.is_asked = threading.Event()
+        self.other_is_done = threading.Event()
+
+    def join(self, _timeout: float) -> None:
+        if not self.is_asked.is_set():
+            self.is_asked.set()
+            self.other_is_done.wait(0.2)
+            self.exitcode = 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="waits for a pipe")
+def test_a_loop_that_hears_of_a_death_with_the_executor_knows_who_died() -> None:
+    """A batch is handed out to an executor that is just telling of the death."""
+    process = DeadProcess()
+    backend = MultiprocessingBackend()
+    backend._processes, backend.died = {1: process}, {}
+    broken: Future[Any] = Future()
+    broken.set_exception(BrokenExecutor())
+    finish = functools.partial(backend._finish, None, None, print, broken)
+    executor = threading.Thread(target=finish)
+    executor.start()
+    process.is_asked.wait()
+
+    finish()
 
     assert backend.died == {1: 7}
-    noting.join()
+    process.other_is_done.set()
+    executor.join()
+    os.close(process.sentinel)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="dies as POSIX does")
