@@ -8,6 +8,7 @@ some others of the same code version, where there are many.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -33,7 +34,8 @@ def folders(path: Path) -> list[Path]:
     try:
         with os.scandir(path) as found:
             return [Path(item.path) for item in found if item.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        raise_unless_gone(error)
         return []
 
 
@@ -46,10 +48,12 @@ def _is_code_version(path: Path) -> bool:
     """Tell by what is inside: others name their folders by 32 digits too."""
     if _DIGEST.fullmatch(path.name) is None:
         return False
-    with contextlib.suppress(FileNotFoundError):
-        names = [item.name for item in path.iterdir()]
-        return all(name == "code.json" or _PREFIX.fullmatch(name) for name in names)
-    return False
+    try:
+        names = os.listdir(path)  # noqa: PTH208
+    except OSError as error:
+        raise_unless_gone(error)
+        return False
+    return all(name == "code.json" or _PREFIX.fullmatch(name) for name in names)
 
 
 def prefixes(version: Path) -> list[str]:
@@ -57,7 +61,8 @@ def prefixes(version: Path) -> list[str]:
     try:
         with os.scandir(version) as found:
             return [item.path for item in found if len(item.name) == 2]
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        raise_unless_gone(error)
         return []
 
 
@@ -80,7 +85,8 @@ def entries_in(
     try:
         names = os.listdir(prefix)  # noqa: PTH208  (as fast as can be)
         start, folder = _opened(prefix)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        raise_unless_gone(error)
         return []
     try:
         for name in names:
@@ -89,6 +95,9 @@ def entries_in(
                 size, used, is_pinned = facts
                 key = EntryKey(function, fingerprint, first + name)
                 found.append(EntryInfo(key, size, used, is_pinned))
+    except OSError as error:
+        raise_unless_gone(error)
+        return []
     finally:
         if folder is not None:
             os.close(folder)
@@ -116,6 +125,16 @@ class RecordSizes:
         if self._count == _MEASURED:
             self._mean = round(self._total / self._count)
         return size
+
+
+def raise_unless_gone(error: OSError) -> None:
+    """Raise an error, unless it says that there is no such file or folder any more.
+
+    A network file system says "stale" of what another host has just removed.
+    """
+    is_gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+    if not is_gone and error.errno != errno.ESTALE:
+        raise error
 
 
 def unmark(value: Path) -> None:

@@ -43,6 +43,7 @@ from cachekit.stores.listing import (
     entries_in,
     folders,
     prefixes,
+    raise_unless_gone,
     unmark,
 )
 from cachekit.stores.names import (
@@ -151,7 +152,10 @@ class LocalStore(Store):
         try:
             handle = os.open(path, _READ_ONLY)
             return _small(handle, path) or open(path, "rb", buffering=0)  # noqa: PTH123  (hot path)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise_unless_gone(error)
             return None
 
     def peek(self, key: EntryKey) -> BinaryIO | None:
@@ -460,15 +464,16 @@ def _touch(path: str, last: float) -> None:
 def _read(path: str | Path) -> bytes | None:
     try:
         handle = os.open(path, _READ_ONLY)
-    except (FileNotFoundError, NotADirectoryError):
+        try:  # in four system calls; a file object takes seven
+            pieces = []
+            while piece := os.read(handle, _PIECE):
+                pieces.append(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise_unless_gone(error)
         return None
-    try:  # in four system calls; a file object takes seven
-        pieces = []
-        while piece := os.read(handle, _PIECE):
-            pieces.append(piece)
-        return b"".join(pieces)
-    finally:
-        os.close(handle)
 
 
 def _uses_in(path: Path) -> dict[str, Uses]:

@@ -34,7 +34,8 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 _numbers = itertools.count()
 
-_ALREADY_THERE = {errno.EEXIST, errno.ENOTEMPTY}
+# How systems say that a folder with something in it has the name; sshfs the last.
+_ALREADY_THERE = {errno.EEXIST, errno.ENOTEMPTY, errno.EPERM}
 
 
 class StagingArea:
@@ -111,18 +112,20 @@ class StagingArea:
         return self._publish(Path(staged), Path(final))
 
     def _publish(self, staged: Path, final: Path) -> bool:
-        while True:
+        for left in reversed(range(MOST_RENAMES)):
             try:
                 self._rename_into_place(staged, final)
             except OSError as error:
                 is_no_folder = error.errno == errno.ENOTDIR and os.path.lexists(final)
-                if error.errno not in _ALREADY_THERE and not is_no_folder:
+                is_there = error.errno in _ALREADY_THERE or is_no_folder
+                if not is_there or not left:
                     raise
                 if (final / VALUE).is_file():
                     return False
                 self.remove(final)  # damaged: an entry without a value
             else:
-                return True
+                break
+        return True
 
     def remove(self, folder: Path) -> None:
         """Rename a folder away, then empty it: readers see all of it or nothing."""

@@ -22,7 +22,7 @@ from cachekit import CacheWarning, Memory
 from cachekit.stores import LocalStore
 from tests.stores.contract import CODE
 from tests.stores.disks import NEEDS_ROOM, WRITES, failing, read_only, small_disk
-from tests.stores.entries import commit, digests, key_of, replace
+from tests.stores.entries import commit, digests, key_of, replace, value_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -296,6 +296,99 @@ def test_a_link_in_the_place_of_an_entry_is_replaced(
     assert not value.parent.is_symlink()
     assert (tmp_path / "file").read_text() == "mine"
     assert (tmp_path / "empty").is_dir()
+
+
+# --- what file systems say of the same thing ---
+
+
+def rename_of_sshfs(staged: str | Path, final: str | Path, /) -> None:
+    """Refuse a name that is taken as sshfs does: as if it were not allowed."""
+    try:
+        rename(staged, final)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        raise PermissionError(errno.EPERM, "Operation not permitted", final) from None
+
+
+rename = os.rename
+
+
+def test_on_sshfs_the_first_writer_wins_and_a_replacement_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "rename", rename_of_sshfs)
+    store = LocalStore(tmp_path / "store")
+
+    assert commit(store, key_of(), b"first")
+    assert not commit(store, key_of(), b"second")
+    assert value_of(store, key_of()) == b"first"
+    replace(store, key_of(), b"third")
+    assert value_of(store, key_of()) == b"third"
+    (store.root / key_of().path / "value").unlink()
+    assert commit(store, key_of(), b"fourth")  # over an entry that is damaged
+    assert list((store.root / ".staging").iterdir()) == []
+
+
+def test_a_rename_that_is_never_permitted_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: str | Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", *names)
+
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", refuse)
+        with pytest.raises(PermissionError):
+            commit(store, key_of(1))
+
+    assert digests(store) == [key_of().digest]
+
+
+@pytest.mark.parametrize("look", ["listdir", "scandir", "stat"])
+def test_what_another_host_has_just_removed_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """A network file system says so in another way than a disk."""
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of())
+    gone = key_of(function="analysis.gone")
+    commit(store, gone)
+    really_look = getattr(os, look)
+    prefix = (store.root / gone.path).parent.stat().st_ino
+
+    def look_at(path: str | Path, *, dir_fd: int | None = None) -> object:
+        is_gone = gone.function in str(path)
+        if dir_fd is not None:
+            is_gone = os.fstat(dir_fd).st_ino == prefix
+        if is_gone:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return really_look(path) if dir_fd is None else really_look(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:  # pytest looks at files too
+        patched.setattr(os, look, look_at)
+        listed = list(store.entries())
+
+    assert [info.key.function for info in listed] == ["analysis.fit"]
+
+
+@pytest.mark.parametrize("step", ["open", "read"])
+def test_what_another_host_has_just_removed_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    commit(store, key_of())
+
+    def be_late(*_: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, be_late)
+        found = store.open(key_of()), store.read(key_of(), "record.json")
+
+    assert found == (None, None)
 
 
 # --- odd places ---
