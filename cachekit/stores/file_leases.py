@@ -3,8 +3,9 @@
 Only one of them can create a file::
 
     <root>/.leases/
-      <name>          host, process, its start and a nonce; touched by a heartbeat
-      <name>.waits    the name that its owner waits for meanwhile, if any
+      <name>                host, process, its start and a nonce; touched by a heartbeat
+      <name>.waits          the name that its owner waits for meanwhile, if any
+      <name>.<text>.lost    there while that lease, which is lost, is being removed
 
 A lease is a symbolic link that leads nowhere, where there are such links: what it says
 is there as soon as it is, and it takes half as long as a file.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import math
 import os
@@ -145,9 +147,13 @@ class FileLeases(Leases):
                 return hit
             notice.tell_if_long()
             if seen.is_lost(path):
-                if _take_away(path, seen.text):
-                    continue
-                return None  # it cannot be removed: a store that is read-only
+                try:
+                    if _take_away(path, seen.text):
+                        continue
+                except OSError:  # it cannot be removed: a store that is read-only
+                    return None
+                if seen.is_stuck():
+                    return None
             if until is not None and time.monotonic() >= until:
                 return None
             time.sleep(pause)
@@ -183,7 +189,8 @@ class FileLeases(Leases):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             else:
-                _take_away(path, text)
+                with contextlib.suppress(OSError):
+                    _take_away(path, text)
 
     def abandoned(self, now: float) -> list[Path]:
         """Return what `sweep` would remove."""
@@ -251,30 +258,49 @@ class _Seen:
         silence = SILENT_BUT_RUNNING_SECONDS if is_here else SILENT_SECONDS
         return time.monotonic() - self._since > silence
 
+    def is_stuck(self) -> bool:
+        """Tell whether one who was about to remove it has died at that."""
+        longest = SILENT_BUT_RUNNING_SECONDS + SILENT_SECONDS
+        return time.monotonic() - self._since > longest
+
 
 def _take_away(path: Path, text: bytes) -> bool:
     """Remove a lease that was judged lost, unless it is another one by now.
 
-    Returns False if that is not allowed here.
+    Returns False if somebody else is about to.
+
+    Raises
+    ------
+    OSError
+        If that is not allowed here.
     """
-    away = path.with_name(f".lost-{secrets.token_hex(8)}")
+    # Of several who see it lost, one may remove it: the second would remove the lease
+    # that the first has taken meanwhile.
+    claim = f"{path}.{_digest(text)}.lost"
     try:
-        path.rename(away)  # of several who try this, one succeeds
-    except FileNotFoundError:
-        return True
-    except OSError:
+        _create_file(claim, who_am_i(os.getpid()))
+    except FileExistsError:
+        if processes.is_gone(*owner_of(_read(claim))):
+            _unlink(claim)
         return False
-    with contextlib.suppress(OSError):
-        if _read(away) != text:  # a new owner was quicker: give it back
-            with contextlib.suppress(OSError, NotImplementedError):
-                os.link(away, path, follow_symlinks=False)
-        else:
+    try:
+        if _read(path) == text:
+            _remove(path)
             path.with_name(f"{path.name}.waits").unlink(missing_ok=True)
-        if away.is_dir() and not away.is_symlink():
-            shutil.rmtree(away)
-        else:
-            away.unlink()
+    finally:
+        _unlink(claim)
     return True
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():  # somebody's
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _touched(path: Path) -> float:
@@ -292,7 +318,12 @@ def _create_link(path: str, text: bytes) -> None:
 def _create_file(path: str, text: bytes) -> None:
     """Make a lease, unless there is one, as a file."""
     # Others of a group, if its folder is theirs too, see here who has died.
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except PermissionError as error:
+        if os.path.lexists(path):  # sshfs says so of a name that is taken
+            raise FileExistsError(errno.EEXIST, error.strerror, path) from error
+        raise
     try:
         try:
             os.write(file, text)

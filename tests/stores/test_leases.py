@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import shutil
 import signal
@@ -23,6 +25,7 @@ from cachekit.stores import file_leases as leases
 from cachekit.stores import flights as flights_module
 from cachekit.stores.file_leases import FileLeases
 from cachekit.stores.flights import SingleFlight
+from cachekit.stores.leases import who_am_i
 
 
 @pytest.fixture
@@ -509,6 +512,80 @@ def test_a_new_owner_is_left_alone_by_one_who_looked_before(
 
     assert leases._read(folder / "key") == b"elsewhere 1 2 new"
     assert litter(folder) == ["key"]
+
+
+def claim_of(lease: Path, text: str) -> Path:
+    """Return what says that a lost lease is being removed."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return lease.with_name(f"{lease.name}.{digest[:16]}.lost")
+
+
+def test_of_several_who_see_a_lease_lost_one_removes_it(
+    folder: Path, form: str
+) -> None:
+    """Else the second of them takes away what the first one has taken."""
+    folder.mkdir(parents=True)
+    lease, text = folder / "key", "elsewhere 1 2 old"
+    say(lease, text, form)
+    claim = claim_of(lease, text)
+    claim.write_bytes(who_am_i(os.getpid()))
+
+    assert not leases._take_away(lease, text.encode())
+    assert leases._read(lease) == text.encode()
+
+    claim.unlink()
+    assert leases._take_away(lease, text.encode())
+    assert litter(folder) == []
+
+
+def test_whoever_died_while_he_removed_a_lost_lease_is_not_waited_for(
+    owner: Callable[..., subprocess.Popen[str]], folder: Path
+) -> None:
+    process = owner("theirs")
+    text = leases._read(folder / "theirs").decode()
+    claim_of(folder / "theirs", text).write_text(text)
+    process.kill()
+    process.wait()
+
+    with flights_at(folder).turn("theirs", nothing) as turn:
+        assert turn.hit is None
+        assert litter(folder) == ["theirs"]
+
+
+def test_a_lost_lease_that_nobody_gets_removed_is_not_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another host has died at that."""
+    monkeypatch.setattr(leases, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "SILENT_BUT_RUNNING_SECONDS", 0.1)
+    folder.mkdir(parents=True)
+    (folder / "key").write_text("elsewhere 1 2 ab")
+    claim_of(folder / "key", "elsewhere 1 2 ab").write_text("elsewhere 3 4 cd")
+
+    with flights_at(folder).turn("key", nothing) as turn:
+        assert turn.hit is None
+        assert leases._read(folder / "key") == b"elsewhere 1 2 ab"
+
+
+def test_a_lease_of_another_is_one_though_sshfs_says_not_permitted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open = os.open
+
+    def open_by_sshfs(path: str, flags: int, mode: int = 0o777) -> int:
+        try:
+            return really_open(path, flags, mode)
+        except FileExistsError as error:
+            raise PermissionError(errno.EPERM, "Operation not permitted") from error
+
+    monkeypatch.setattr(os, "open", open_by_sshfs)
+    folder.mkdir(parents=True)
+    (folder / "key").write_text("elsewhere 1 2 ab")
+
+    with pytest.raises(FileExistsError):
+        leases._create_file(str(folder / "key"), b"mine")
+
+    assert (folder / "key").read_text() == "elsewhere 1 2 ab"
 
 
 def test_what_dead_processes_left_is_swept(
