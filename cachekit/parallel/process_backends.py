@@ -301,6 +301,15 @@ def _begin_as_pool_worker(
 _is_pool_worker = False
 
 
+def _begin_anew_in_child() -> None:
+    global _asks_how_it_ended
+    _asks_how_it_ended = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
+
+
 def thread_limits(n_jobs: int, most: int | None) -> Mapping[str, str]:
     """Return the environment by which each worker uses its share of the cores.
 

@@ -285,8 +285,8 @@ def _take_away(path: Path, text: bytes) -> bool:
         return False
     try:
         if _read(path) == text:
+            _unlink(f"{path}.waits")
             _remove(path)
-            path.with_name(f"{path.name}.waits").unlink(missing_ok=True)
     finally:
         _unlink(claim)
     return True

@@ -95,9 +95,6 @@ def entries_in(
                 size, used, is_pinned = facts
                 key = EntryKey(function, fingerprint, first + name)
                 found.append(EntryInfo(key, size, used, is_pinned))
-    except OSError as error:
-        raise_unless_gone(error)
-        return []
     finally:
         if folder is not None:
             os.close(folder)
@@ -118,7 +115,8 @@ class RecordSizes:
             return self._mean
         try:
             size = os.stat(entry + RECORD, dir_fd=folder).st_size
-        except FileNotFoundError:
+        except OSError as error:
+            raise_unless_gone(error)
             return 0
         self._count += 1
         self._total += size
@@ -171,7 +169,8 @@ def _measure(
     """
     try:
         value = os.stat(entry + VALUE, dir_fd=folder)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        raise_unless_gone(error)
         return None
     size = value.st_size + records.of(entry, folder)
     if value.st_mode & PLAIN:

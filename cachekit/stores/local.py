@@ -464,16 +464,15 @@ def _touch(path: str, last: float) -> None:
 def _read(path: str | Path) -> bytes | None:
     try:
         handle = os.open(path, _READ_ONLY)
-        try:  # in four system calls; a file object takes seven
-            pieces = []
-            while piece := os.read(handle, _PIECE):
-                pieces.append(piece)
-            return b"".join(pieces)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise_unless_gone(error)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    try:  # in four system calls; a file object takes seven
+        pieces = []
+        while piece := os.read(handle, _PIECE):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(handle)
 
 
 def _uses_in(path: Path) -> dict[str, Uses]:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -333,8 +334,10 @@ def test_on_sshfs_the_first_writer_wins_and_a_replacement_comes(
 def test_a_rename_that_is_never_permitted_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*names: str | Path) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted", *names)
+    def refuse(staged: str | Path, final: str | Path) -> None:
+        if ".staging" in str(final):
+            return rename(staged, final)
+        raise PermissionError(errno.EPERM, "Operation not permitted", final)
 
     store = LocalStore(tmp_path / "store")
     commit(store, key_of())
@@ -345,6 +348,31 @@ def test_a_rename_that_is_never_permitted_is_an_error(
             commit(store, key_of(1))
 
     assert digests(store) == [key_of().digest]
+
+
+def test_an_entry_that_another_host_has_just_removed_hides_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path / "store")
+    here, gone = (
+        key_of()._replace(digest="a" * 32),
+        key_of()._replace(digest="a" * 30 + "bb"),
+    )
+    commit(store, here)
+    commit(store, gone)
+    really_stat = os.stat
+
+    def stat_late(path: str | Path, **options: Any) -> os.stat_result:
+        if str(path).startswith("a" * 28 + "bb"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return really_stat(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat_late)
+        patched.setattr(os, "supports_dir_fd", os.supports_dir_fd | {stat_late})
+        listed = digests(store)
+
+    assert listed == [here.digest]
 
 
 @pytest.mark.parametrize("look", ["listdir", "scandir", "stat"])
@@ -369,6 +397,7 @@ def test_what_another_host_has_just_removed_is_not_listed(
 
     with monkeypatch.context() as patched:  # pytest looks at files too
         patched.setattr(os, look, look_at)
+        patched.setattr(os, "supports_dir_fd", os.supports_dir_fd | {look_at})
         listed = list(store.entries())
 
     assert [info.key.function for info in listed] == ["analysis.fit"]
@@ -386,9 +415,9 @@ def test_what_another_host_has_just_removed_is_not_found(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, step, be_late)
-        found = store.open(key_of()), store.read(key_of(), "record.json")
+        found = store.open(key_of())
 
-    assert found == (None, None)
+    assert found is None
 
 
 # --- odd places ---
