@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import math
 import os
@@ -33,6 +32,7 @@ from cachekit.stores.leases import (
     Lease,
     Leases,
     Notice,
+    claim_to,
     owner_of,
     who_am_i,
 )
@@ -276,7 +276,7 @@ def _take_away(path: Path, text: bytes) -> bool:
     """
     # Of several who see it lost, one may remove it: the second would remove the lease
     # that the first has taken meanwhile.
-    claim = f"{path}.{_digest(text)}.lost"
+    claim = claim_to(str(path), text)
     try:
         _create_file(claim, who_am_i(os.getpid()))
     except FileExistsError:
@@ -290,10 +290,6 @@ def _take_away(path: Path, text: bytes) -> bool:
     finally:
         _unlink(claim)
     return True
-
-
-def _digest(text: bytes) -> str:
-    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _remove(path: Path) -> None:

@@ -7,6 +7,7 @@ file of a service (`remote_leases`).
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import math
 import os
@@ -128,6 +129,11 @@ def owner_of(text: bytes) -> tuple[str, int, str]:
         return host, int(pid), start
     except ValueError:
         return "", -1, ""
+
+
+def claim_to(place: str, text: bytes) -> str:
+    """Name what is there while a lost lease, of this text, is being removed."""
+    return f"{place}.{hashlib.sha256(text).hexdigest()[:16]}.lost"
 
 
 class Heart:

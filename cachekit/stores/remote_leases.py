@@ -16,7 +16,6 @@ who see it lost would remove the new lease of the first::
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import itertools
 import math
@@ -35,6 +34,7 @@ from cachekit.stores.leases import (
     Lease,
     Leases,
     Notice,
+    claim_to,
     owner_of,
     who_am_i,
 )
@@ -140,7 +140,7 @@ class ServiceLeases(Leases):
 
     def _take_away(self, path: str, text: bytes) -> bool:
         """Remove a lease that was judged lost; False if another is about to."""
-        claim = f"{path}.{hashlib.sha256(text).hexdigest()[:16]}.lost"
+        claim = claim_to(path, text)
         mine = io.BytesIO(who_am_i(os.getpid()))
         if not self._service.put(claim, mine, new=True):
             return False
